@@ -1,0 +1,1 @@
+"""Modbus over TCP, serial lines, serial servers and boxes that dial in."""

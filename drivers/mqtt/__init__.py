@@ -1,0 +1,1 @@
+"""Devices that speak JSON or plain text over an MQTT broker."""

@@ -1,0 +1,63 @@
+"""Dormhub's contract: what a driver, a sink or a simulator may know of the hub. Nothing heavy is imported."""
+
+from hub.clock import Clock, SystemClock, VirtualClock
+from hub.convert import Converter, Raw, converter
+from hub.errors import (
+    BadValue,
+    ConfigError,
+    ConfigErrors,
+    DeviceError,
+    HubError,
+    LinkError,
+    Rejected,
+    SinkBusy,
+    StoreDamaged,
+    StoreError,
+)
+from hub.model import POISON_KEPT_BYTES, Device, Link, Place, Poison, Reading, Value
+from hub.plugin import Directory, Driver, Host, Sink, settings_as
+from hub.points import POINTS, Point, PointKind, PointType
+from hub.profile import PointSpec, Profile
+from hub.profile_file import ProfileLibrary, load_profiles
+from hub.site import Site, load_site
+
+__all__ = [
+    "BadValue",
+    "Clock",
+    "ConfigError",
+    "ConfigErrors",
+    "Converter",
+    "Device",
+    "DeviceError",
+    "Directory",
+    "Driver",
+    "Host",
+    "HubError",
+    "Link",
+    "LinkError",
+    "POINTS",
+    "POISON_KEPT_BYTES",
+    "Place",
+    "Point",
+    "PointKind",
+    "PointSpec",
+    "PointType",
+    "Poison",
+    "Profile",
+    "ProfileLibrary",
+    "Raw",
+    "Reading",
+    "Rejected",
+    "Sink",
+    "SinkBusy",
+    "Site",
+    "StoreDamaged",
+    "StoreError",
+    "SystemClock",
+    "Value",
+    "VirtualClock",
+    "converter",
+    "load_profiles",
+    "load_site",
+    "settings_as",
+]

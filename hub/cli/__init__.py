@@ -1,0 +1,1 @@
+"""The command line: it composes and shows, and holds no logic of its own."""

@@ -1,0 +1,79 @@
+"""The errors of the hub, one tree.
+
+HubError
+├── ConfigError     stop: a person must change a file (names file, key, what was found, what would be right)
+├── LinkError       the link as a whole is down; the supervisor opens it again after a pause
+├── DeviceError     this device, this time; its neighbours go on
+├── BadValue        this point of this reading; the other points go on
+├── Rejected        the other side will never take this; sending it again is pointless
+├── SinkBusy        the other side asks for patience, and may say how long
+└── StoreError      nothing was stored; the caller must not acknowledge, and may try again
+    └── StoreDamaged    the file on disk cannot be trusted; a person must look before the hub starts
+"""
+
+from __future__ import annotations
+
+
+class HubError(Exception):
+    """Root of every error this project raises on purpose."""
+
+
+class ConfigError(HubError):
+    """A mistake in what a person wrote, with the place and the remedy.
+
+    `file` and `key` name the place (`key` may be a line, a column or a dotted key), `found` is what stood
+    there and `hint` what would be right. The text shows all four.
+    """
+
+    def __init__(self, *, file: str, key: str, found: str, hint: str) -> None:
+        self.file = file
+        self.key = key
+        self.found = found
+        self.hint = hint
+        super().__init__(f"{file}: {key}: {found}; {hint}")
+
+
+class ConfigErrors(ConfigError):
+    """Every mistake found in one reading of the configuration, so that a person mends them in one go."""
+
+    def __init__(self, errors: tuple[ConfigError, ...]) -> None:
+        first = errors[0]
+        super().__init__(file=first.file, key=first.key, found=first.found, hint=first.hint)
+        self.errors = errors
+        self.args = ("\n".join(str(error) for error in errors),)
+
+
+class LinkError(HubError):
+    """The link is down (refused, reset, unplugged); opening it again later may work."""
+
+
+class DeviceError(HubError):
+    """One device did not answer as it should, this time. `reason` is a short word fit for a counter."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        self.reason = reason
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+
+
+class BadValue(HubError):
+    """One value of a reading cannot be used; the text is the reason stored beside the point."""
+
+
+class Rejected(HubError):
+    """The receiver refuses this content for good."""
+
+
+class SinkBusy(HubError):
+    """The receiver cannot take anything now; `retry_after_s` is its own wish, when it named one."""
+
+    def __init__(self, detail: str, retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(detail)
+
+
+class StoreError(HubError):
+    """Nothing of what was given has been stored (disk full, store closing)."""
+
+
+class StoreDamaged(StoreError):
+    """The store's file fails its check; it is left as it is for a person."""

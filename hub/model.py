@@ -1,0 +1,89 @@
+"""The nouns everything speaks in: reading, device, link, place, and what could not become a reading."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import msgspec
+
+from hub.profile import Profile
+
+Value: TypeAlias = bool | int | float | str
+_NONE: dict[str, str] = {}
+POISON_KEPT_BYTES = 4096
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What one device said at one time. One poll, or one message, is one Reading.
+
+    `time_ms` is the device's own time where it has one that can be trusted, else when it was received;
+    both are UTC milliseconds. Every value is in its point's one unit. A point that was asked for but
+    gave nothing usable stands in `bad` with the reason, and not in `values`; one that was used with a
+    doubt stands in `values` and, with the reason, in `uncertain`. What is missing is missing, never 0.
+    The same device, time and content is the same reading, however often it comes.
+    A struct, not a dataclass, because one is made for every poll and message.
+    """
+
+    device: str
+    time_ms: int
+    received_ms: int
+    values: Mapping[str, Value]
+    bad: Mapping[str, str] = msgspec.field(default_factory=lambda: _NONE)
+    uncertain: Mapping[str, str] = msgspec.field(default_factory=lambda: _NONE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Poison:
+    """A message that could not become a reading: where it came from, why, and its first bytes."""
+
+    time_ms: int
+    link: str
+    source: str
+    reason: str
+    payload: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where a device is; empty text where the level does not apply."""
+
+    building: str = ""
+    floor: str = ""
+    room: str = ""
+    circuit: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Device:
+    """An installed device. `profile` already has this device's settings applied.
+
+    `address` is written in the words of the link's protocol (a unit number, a topic name). `period_s` is
+    how often it is read, or how often it is expected to speak.
+    """
+
+    id: str
+    profile: Profile
+    link: str
+    address: str
+    place: Place = Place()
+    period_s: float = 60.0
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Link:
+    """One bus, serial server or broker with its devices: what one driver object serves.
+
+    `settings` are the protocol's own (host, baud rate …), not yet checked: the driver's factory does
+    that and raises ConfigError. `source` names the file for such errors. `id` is also a device id, under
+    which the driver publishes the link's own counts.
+    """
+
+    id: str
+    driver: str
+    settings: Mapping[str, object] = field(default_factory=dict)
+    devices: tuple[Device, ...] = ()
+    observe_only: bool = False
+    source: str = "site.toml"

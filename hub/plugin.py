@@ -1,0 +1,154 @@
+"""The two plug points, driver and sink, and how they are found.
+
+A driver or a sink is named by an entry point of the group `dormhub.drivers` or `dormhub.sinks`, ours by
+the same door as a stranger's. A factory only looks at its settings: it never touches the network, and
+what it raises is a ConfigError, so `dormhub check` can try it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import entry_points
+from typing import Protocol, TypeAlias, TypeVar
+
+import msgspec
+
+from hub.clock import Clock
+from hub.errors import ConfigError
+from hub.model import Device, Link, Poison, Reading
+
+DRIVER_GROUP = "dormhub.drivers"
+SINK_GROUP = "dormhub.sinks"
+
+
+class Host(Protocol):
+    """What the hub lends to a running driver."""
+
+    @property
+    def clock(self) -> Clock:
+        """The only clock a driver may use."""
+
+    async def publish(self, readings: Sequence[Reading]) -> None:
+        """Hand over readings; returns when all of them are on disk (or refused with a counted reason).
+
+        Only now may a driver acknowledge them to a device or broker. Waits while the intake is full.
+        Raises StoreError when nothing was stored: do not acknowledge, try again later. May be called by
+        several tasks at once; one call's readings keep their order.
+        """
+
+    async def quarantine(self, poison: Sequence[Poison]) -> None:
+        """Keep messages that could not become readings, for a person; returns when on disk.
+
+        Bounded: the oldest make room, and everything is counted by reason. Raises StoreError.
+        """
+
+    def missed(self, device: str, reason: str) -> None:
+        """This device was asked, or was due, and gave nothing usable. `reason` is a short fixed word."""
+
+    def link_up(self) -> None:
+        """The link works. Said once for each time it comes up."""
+
+    def link_down(self, reason: str) -> None:
+        """The link is away; the driver keeps trying by itself. Said once for each time it goes."""
+
+    def count(self, name: str, reason: str = "", number: int = 1) -> None:
+        """Add to a counter of this link; whatever is dropped or refused is counted here."""
+
+
+class Driver(Protocol):
+    """One link. Made by a factory `open_driver(link: Link) -> Driver` that only checks and assigns."""
+
+    async def run(self, host: Host) -> None:
+        """Serve the link until cancelled: called once, never in parallel with itself.
+
+        Connects, and connects again after a loss, by itself with a paced back-off. May raise LinkError to
+        be started anew by the supervisor. On cancellation everything it opened is closed within a second
+        and CancelledError goes on. After it returns or raises, nothing is published any more.
+        """
+
+
+class Directory(Protocol):
+    """Who is who, for a sink that writes place and product beside a value."""
+
+    def device(self, name: str) -> Device | None:
+        """The device of this id as configured now; None when it was never configured or is retired."""
+
+
+class Sink(Protocol):
+    """A destination, made by `open_sink(settings, directory)`; cursor, batching, retries are the hub's."""
+
+    async def write(self, batch: Sequence[Reading]) -> None:
+        """Deliver readings, in order; returns when the receiver has taken all of them.
+
+        Never called in parallel, never after `close`. Writing the same reading again must change nothing.
+        Raises Rejected when the receiver will never take this batch as it is (the hub then looks for the
+        bad reading by halving), SinkBusy to be called again later, LinkError when it cannot be reached.
+        """
+
+    async def close(self) -> None:
+        """Give back connections. Called once."""
+
+
+DriverFactory: TypeAlias = Callable[[Link], Driver]
+SinkFactory: TypeAlias = Callable[[Mapping[str, object], Directory], Sink]
+
+
+def driver_names() -> tuple[str, ...]:
+    """Every installed driver's name."""
+    return tuple(sorted(entry.name for entry in entry_points(group=DRIVER_GROUP)))
+
+
+def sink_names() -> tuple[str, ...]:
+    """Every installed sink's name."""
+    return tuple(sorted(entry.name for entry in entry_points(group=SINK_GROUP)))
+
+
+def open_driver(link: Link) -> Driver:
+    """The driver a link names, made but not running; raises ConfigError for any wrong setting."""
+    for entry in entry_points(group=DRIVER_GROUP, name=link.driver):
+        factory: DriverFactory = entry.load()
+        return factory(link)
+    raise ConfigError(
+        file=link.source,
+        key=f"links.{link.id}.driver",
+        found=f"no driver {link.driver!r}",
+        hint="installed: " + ", ".join(driver_names()),
+    )
+
+
+def open_sink(
+    name: str, settings: Mapping[str, object], directory: Directory, *, file: str
+) -> Sink:
+    """The sink of this name, made but not connected; raises ConfigError for any wrong setting."""
+    for entry in entry_points(group=SINK_GROUP, name=name):
+        factory: SinkFactory = entry.load()
+        return factory(settings, directory)
+    raise ConfigError(
+        file=file,
+        key=f"sinks.{name}",
+        found=f"no sink {name!r}",
+        hint="installed: " + ", ".join(sink_names()),
+    )
+
+
+Settings = TypeVar("Settings")
+
+
+def settings_as(
+    kind: type[Settings], settings: Mapping[str, object], *, file: str, key: str
+) -> Settings:
+    """A driver's or sink's settings as its own frozen type (a msgspec Struct or a dataclass).
+
+    Types are strict and, where the type forbids it, unknown keys are refused; raises ConfigError whose key
+    is `key` plus the place inside.
+    """
+    try:
+        return msgspec.convert(settings, kind)
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).partition(" - at `$")
+        raise ConfigError(
+            file=file,
+            key=key + path.rstrip("`"),
+            found=text,
+            hint="see docs/configuration.md",
+        ) from None

@@ -1,0 +1,102 @@
+"""A product as data: which points it has and where they are found. One TOML file, no code, no expressions.
+
+    name = "Eastron SDM120M"          maker = "Eastron"
+    kind = "electricity_meter"        # what the device is; the measurement's name in InfluxDB
+    protocol = "modbus"               # the driver; the table of the same name holds its defaults
+    period_s = 60                     # how often it is read, or expected to speak
+    sources = ["…"]                   doubts = ["what is assumed and must be confirmed on a device"]
+
+    [settings]                        # what one installed device may say differently
+    ct_ratio = { default = 1, minimum = 1, maximum = 10000, meaning = "…" }
+    word_order = { default = "big", choices = ["big", "little"], meaning = "…" }
+
+    [modbus]                          # the protocol's own keys, read by its driver
+    word_order = "$word_order"        # `$name` stands for the setting of that name
+
+    [points]
+    voltage_l1 = { at = 0x0000 }                                  # defaults from the vocabulary
+    energy_import = { at = 0x0048, unit = "kWh", ratio = ["ct_ratio"] }
+
+Keys of a point that the hub reads (all others belong to the protocol): `unit` `scale` `offset` `invert`
+`absent` `values` `ratio` `minimum` `maximum` `rollover` `confidence` `note`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fractions import Fraction
+from typing import TypeAlias
+
+from hub.errors import ConfigError
+from hub.points import Point
+
+Scalar: TypeAlias = bool | int | float | str
+
+
+class Confidence(StrEnum):
+    """How well a fact is known: several sources, one good source, or thin and to be confirmed."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PointSpec:
+    """How one point of a product becomes a value of the vocabulary.
+
+    A raw number times `factor` plus `offset` is the value in the point's own unit (`factor` holds scale,
+    unit and configured ratios, exactly). `absent` lists raw codes that mean "no value"; `values` maps raw
+    codes to texts or flags; `ratio` names points of the same profile to multiply with. `where` holds the
+    protocol's own keys, for its driver to check.
+    """
+
+    point: Point
+    factor: Fraction = Fraction(1)
+    offset: Fraction = Fraction(0)
+    invert: bool = False
+    absent: tuple[Scalar, ...] = ()
+    values: Mapping[str, Scalar] = field(default_factory=dict)
+    ratio: tuple[str, ...] = ()
+    minimum: float
+    maximum: float
+    rollover: float | None = None
+    confidence: Confidence = Confidence.HIGH
+    note: str = ""
+    where: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """What one installed device may say differently from its product."""
+
+    name: str
+    default: Scalar
+    choices: tuple[Scalar, ...]
+    minimum: float | None
+    maximum: float | None
+    meaning: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Profile:
+    """A product with the settings of the devices that share it applied; `wire` holds the protocol's keys."""
+
+    id: str
+    name: str
+    maker: str
+    kind: str
+    protocol: str
+    period_s: float
+    points: Mapping[str, PointSpec]
+    wire: Mapping[str, object]
+    settings: Mapping[str, Setting]
+    sources: tuple[str, ...]
+    doubts: tuple[str, ...]
+    file: str
+
+    def wrong(self, key: str, found: str, hint: str) -> ConfigError:
+        """The error for a mistake at `key` of this profile's file."""
+        return ConfigError(file=self.file, key=key, found=found, hint=hint)

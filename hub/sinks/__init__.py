@@ -1,0 +1,1 @@
+"""Destinations readings are forwarded to, each behind the Sink contract."""
