@@ -175,14 +175,12 @@ _counter(
 _whole(
     "energy_total energy_total_l1 energy_total_l2 energy_total_l3",
     "Wh",
-    "counter",
+    "gauge",
     -INT_MAX,
     INT_MAX,
-    "import, import plus export or import less export: a setting of the meter",
+    "import, import plus export or import less export: a setting of the meter, so it may fall",
 )
-_counter(
-    "energy_today", "Wh", "since local midnight; falls to 0 each day, so never used for billing"
-)
+_whole("energy_today", "Wh", "state", 0, INT_MAX, "since local midnight; falls to 0 each day")
 _counter(
     "reactive_energy_import reactive_energy_export reactive_energy_total", "varh", "reactive energy"
 )

@@ -4,6 +4,7 @@
     kind = "electricity_meter"        # what the device is; the measurement's name in InfluxDB
     protocol = "modbus"               # the driver; the table of the same name holds its defaults
     period_s = 60                     # how often it is read, or expected to speak
+    rated_power_w = 10350             # more cannot flow: the limit for steps of its energy counters
     sources = ["…"]                   doubts = ["what is assumed and must be confirmed on a device"]
 
     [settings]                        # what one installed device may say differently
@@ -90,6 +91,7 @@ class Profile:
     kind: str
     protocol: str
     period_s: float
+    rated_power_w: float
     points: Mapping[str, PointSpec]
     wire: Mapping[str, object]
     settings: Mapping[str, Setting]

@@ -17,12 +17,14 @@ from hub.points import POINTS, Point, PointType, unit_factor, units_of
 from hub.profile import Confidence, PointSpec, Profile, Scalar, Setting
 
 PROFILE_GROUP = "dormhub.profiles"
+_RATED_POWER_W = Fraction(100_000)  # of a product that names none: a building's feeder
 _TOP_KEYS = {
     "name",
     "maker",
     "kind",
     "protocol",
     "period_s",
+    "rated_power_w",
     "sources",
     "doubts",
     "settings",
@@ -205,6 +207,7 @@ def _build(source: ProfileFile, document: object, chosen: Mapping[str, Scalar]) 
         kind=top.text("kind"),
         protocol=protocol,
         period_s=float(period_s or 60),
+        rated_power_w=float(top.number("rated_power_w", _RATED_POWER_W) or _RATED_POWER_W),
         points={
             name: _point(_Table(source.file, f"points.{name}", table), name, chosen, points)
             for name, table in points.items()
