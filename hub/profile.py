@@ -5,6 +5,7 @@
     protocol = "modbus"               # the driver; the table of the same name holds its defaults
     period_s = 60                     # how often it is read, or expected to speak
     rated_power_w = 10350             # more cannot flow: the limit for steps of its energy counters
+    confidence = "medium"             # of every point that names none of its own; "high" when absent
     sources = ["…"]                   doubts = ["what is assumed and must be confirmed on a device"]
 
     [settings]                        # what one installed device may say differently

@@ -25,6 +25,7 @@ _TOP_KEYS = {
     "protocol",
     "period_s",
     "rated_power_w",
+    "confidence",
     "sources",
     "doubts",
     "settings",
@@ -200,6 +201,7 @@ def _build(source: ProfileFile, document: object, chosen: Mapping[str, Scalar]) 
     points = top.tables("points")
     wire = top.table(protocol)
     period_s = top.number("period_s", Fraction(60))
+    usual = {"confidence": str(_confidence(top))}
     profile = Profile(
         id=source.id,
         name=top.text("name"),
@@ -209,7 +211,9 @@ def _build(source: ProfileFile, document: object, chosen: Mapping[str, Scalar]) 
         period_s=float(period_s or 60),
         rated_power_w=float(top.number("rated_power_w", _RATED_POWER_W) or _RATED_POWER_W),
         points={
-            name: _point(_Table(source.file, f"points.{name}", table), name, chosen, points)
+            name: _point(
+                _Table(source.file, f"points.{name}", usual | dict(table)), name, chosen, points
+            )
             for name, table in points.items()
         },
         wire={key: _plain(value) for key, value in wire.items()},
