@@ -1,0 +1,124 @@
+"""`hub.toml`: this box. What is installed on the campus stands in `site.toml` and `devices.csv`.
+
+Every key may be overridden by an environment variable of the same path: `DORMHUB_JOURNAL__KEEP_DAYS=30`.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hub.errors import ConfigError, ConfigErrors
+
+HUB_FILE = "hub.toml"
+ENVIRONMENT_PREFIX = "DORMHUB_"
+
+
+class LogFormat(StrEnum):
+    """How log lines look: for a person at a terminal, or for a collector."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """The least severe line that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogConfig(BaseModel):
+    """[log]"""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: LogFormat = LogFormat.CONSOLE
+    level: LogLevel = LogLevel.INFO
+
+
+class JournalConfig(BaseModel):
+    """[journal]: how long readings stay on this box, and how much room they may take."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    keep_days: int = Field(default=400, ge=1, le=36_500)
+    max_size_gb: float = Field(default=20.0, gt=0, le=100_000)
+
+
+class SinkConfig(BaseModel):
+    """[sinks.NAME]: `type` names the sink; the other keys are the sink's own."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    type: str
+
+    def settings(self) -> Mapping[str, object]:
+        """The sink's own keys."""
+        return dict(self.model_extra or {})
+
+
+class HubConfig(BaseModel):
+    """The whole of hub.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    data: Path = Path("data")
+    uvloop: bool = True
+    log: LogConfig = LogConfig()
+    journal: JournalConfig = JournalConfig()
+    sinks: Mapping[str, SinkConfig] = {}
+
+
+def _override(document: dict[str, object], path: list[str], text: str) -> None:
+    """Set one key from the environment; TOML words where they parse, else plain text."""
+    try:
+        value: object = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    table = document
+    for name in path[:-1]:
+        inner = table.setdefault(name, {})
+        if not isinstance(inner, dict):
+            return
+        table = inner
+    table[path[-1]] = value
+
+
+def load_config(folder: Path, environment: Mapping[str, str] = os.environ) -> HubConfig:
+    """This box's configuration; raises ConfigErrors naming every wrong key. A missing file means defaults.
+
+    A relative `data` folder is taken from `folder`'s parent, so that config/ and data/ stand side by side.
+    """
+    path = folder / HUB_FILE
+    document: dict[str, object] = {}
+    if path.exists():
+        try:
+            document = tomllib.loads(path.read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                file=str(path), key="TOML", found=str(error), hint="mend the syntax"
+            ) from None
+    for name, text in environment.items():
+        if name.startswith(ENVIRONMENT_PREFIX):
+            key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
+            _override(document, key.split("__"), text)
+    try:
+        config = HubConfig.model_validate(document)
+    except ValidationError as error:
+        raise ConfigErrors(
+            tuple(
+                ConfigError(
+                    file=str(path),
+                    key=".".join(str(part) for part in item["loc"]),
+                    found=f"found {item['input']!r}"[:120],
+                    hint=item["msg"],
+                )
+                for item in error.errors()
+            )
+        ) from None
+    data = config.data if config.data.is_absolute() else folder.resolve().parent / config.data
+    return config.model_copy(update={"data": data})

@@ -1,0 +1,149 @@
+"""What the running hub says of itself, over a socket in its data folder: one JSON document for each caller.
+
+A socket, not a file, because the moment it matters most is when the disk is full.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+SOCKET_NAME = "hub.sock"
+ANSWER_TIMEOUT_S = 5.0
+_ANSWER_MAX_BYTES = 16 * 1024 * 1024
+_PATH_MAX = 100  # the system's limit for socket paths is 108 with the closing zero
+
+
+class Health(StrEnum):
+    """green: all well; yellow: something is away but nothing is lost; red: readings are not being stored."""
+
+    GREEN = "green"
+    YELLOW = "yellow"
+    RED = "red"
+
+
+class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One link: whether it works, since when, and everything counted on it as `name/reason`."""
+
+    id: str
+    driver: str
+    up: bool
+    reason: str
+    since_ms: int
+    restarts: int
+    devices: int
+    counters: dict[str, int]
+
+
+class OfflineDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """A device that is away."""
+
+    id: str
+    link: str
+    room: str
+    reason: str
+
+
+class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The journal: whether it stores, why not, and how full it is."""
+
+    healthy: bool
+    reason: str
+    readings: int
+    size_bytes: int
+    waiting: int
+
+
+class SinkStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One destination: how far behind it is and what it last complained of."""
+
+    name: str
+    lag: int
+    delivered: int
+    rejected: int
+    last_error: str
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole hub at one moment."""
+
+    health: Health
+    reasons: list[str]
+    version: str
+    site: str
+    started_ms: int
+    now_ms: int
+    online: int
+    offline: int
+    unknown: int
+    away: list[OfflineDevice]
+    links: list[LinkStatus]
+    store: StoreStatus
+    sinks: list[SinkStatus]
+
+
+def judge(
+    store: StoreStatus, links: list[LinkStatus], sinks: list[SinkStatus]
+) -> tuple[Health, list[str]]:
+    """The health that follows from the parts, worst first, each with what is wrong."""
+    red = [] if store.healthy else [f"journal: {store.reason}"]
+    yellow = [f"link {link.id}: {link.reason}" for link in links if not link.up]
+    yellow += [f"sink {sink.name}: {sink.last_error}" for sink in sinks if sink.last_error]
+    if red:
+        return Health.RED, red + yellow
+    return (Health.YELLOW if yellow else Health.GREEN), yellow
+
+
+def socket_path(data: Path) -> Path:
+    """Where the hub that keeps its data in this folder listens; relative when the folder's path is long."""
+    path = data / SOCKET_NAME
+    if len(str(path)) <= _PATH_MAX:
+        return path
+    return Path(os.path.relpath(path))
+
+
+async def serve_status(data: Path, snapshot: Callable[[], Status]) -> None:
+    """Answer every caller with the status of that moment, until cancelled."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        del reader
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                writer.write(msgspec.json.encode(snapshot()))
+                await writer.drain()
+        except (TimeoutError, OSError):
+            pass  # the caller went away; there is nobody left to tell
+        finally:
+            writer.close()
+
+    path = socket_path(data)
+    path.unlink(missing_ok=True)
+    server = await asyncio.start_unix_server(answer, path)
+    path.chmod(0o600)
+    try:
+        await server.serve_forever()
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def read_status(data: Path) -> Status | None:
+    """The status of the hub that keeps its data in this folder; None when none runs there."""
+    answer = bytearray()
+    try:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(ANSWER_TIMEOUT_S)
+            sock.connect(str(socket_path(data)))
+            while (chunk := sock.recv(65536)) and len(answer) < _ANSWER_MAX_BYTES:
+                answer += chunk
+    except OSError:
+        return None
+    try:
+        return msgspec.json.decode(bytes(answer), type=Status)
+    except msgspec.DecodeError:
+        return None

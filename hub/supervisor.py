@@ -1,0 +1,146 @@
+"""Keeps every link's driver running: one task each, started again after a pause, seen in the status.
+
+The only place where every error is caught: a driver's mistake costs its own link a restart and is said
+aloud, it never reaches the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+
+import structlog
+
+from hub.clock import Clock
+from hub.errors import HubError
+from hub.ingest import Ingest
+from hub.model import Link, Poison, Reading
+from hub.plugin import Driver, open_driver
+
+RESTART_FIRST_S = 0.5
+RESTART_MAX_S = 30.0
+STEADY_S = 60.0  # a driver that ran this long starts again from the shortest pause
+STOP_TIMEOUT_S = 5.0
+
+_log = structlog.get_logger("link")
+
+
+class LinkHost:
+    """What the hub lends to one link's driver, and what the status shows of that link."""
+
+    def __init__(self, link: Link, ingest: Ingest, clock: Clock) -> None:
+        self.link = link
+        self.clock = clock
+        self.up = False
+        self.reason = "starting"
+        self.since_ms = clock.now_ms()
+        self.restarts = 0
+        self.counters: Counter[tuple[str, str]] = Counter()
+        self._ingest = ingest
+        self._log = _log.bind(link=link.id)
+
+    async def publish(self, readings: Sequence[Reading]) -> None:
+        """Hand over readings; returns when on disk. Raises StoreError."""
+        await self._ingest.publish(self.link.id, readings)
+
+    async def quarantine(self, poison: Sequence[Poison]) -> None:
+        """Keep what could not become a reading; counted by reason. Raises StoreError."""
+        await self._ingest.quarantine(poison)
+        for item in poison:
+            self.count("poison", item.reason)
+
+    def missed(self, device: str, reason: str) -> None:
+        """A device gave nothing usable."""
+        self.count("missed", reason)
+        self._ingest.presence.missed(device, reason)
+
+    def link_up(self) -> None:
+        """The link works."""
+        self._turn(up=True, reason="")
+
+    def link_down(self, reason: str) -> None:
+        """The link is away."""
+        self._turn(up=False, reason=reason)
+
+    def count(self, name: str, reason: str = "", number: int = 1) -> None:
+        """Add to a counter of this link."""
+        self.counters[name, reason] += number
+
+    def _turn(self, *, up: bool, reason: str) -> None:
+        told = self.up is not up or (self.reason == "starting" and not up)
+        self.reason = reason
+        if not told:
+            return
+        self.up, self.since_ms = up, self.clock.now_ms()
+        if up:
+            self._log.info("link is up")
+        else:
+            self._log.warning("link is down", reason=reason)
+
+
+class Supervisor:
+    """The running links. `apply` moves from one set of links to another, touching only what changed."""
+
+    def __init__(self, *, ingest: Ingest, clock: Clock, tasks: asyncio.TaskGroup) -> None:
+        self._ingest = ingest
+        self._clock = clock
+        self._tasks = tasks
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self.hosts: dict[str, LinkHost] = {}
+
+    async def apply(self, links: Sequence[Link]) -> tuple[str, ...]:
+        """Run exactly these links; returns the ids of those started, stopped or restarted.
+
+        All drivers are made before anything is stopped: a ConfigError leaves everything as it was.
+        """
+        wanted = {link.id: link for link in links}
+        known = {name: host.link for name, host in self.hosts.items()}
+        changed = {name for name, link in wanted.items() if known.get(name) != link}
+        drivers = {name: open_driver(wanted[name]) for name in changed}
+        for name in sorted((set(known) - set(wanted)) | (changed & set(known))):
+            await self._stop(name)
+        for name, driver in drivers.items():
+            self._start(wanted[name], driver)
+        return tuple(sorted(changed | (set(known) - set(wanted))))
+
+    async def stop(self) -> None:
+        """Cancel every link and wait until each has closed what it opened."""
+        for task in self._running.values():
+            task.cancel("the hub stops")
+        if self._running:
+            await asyncio.wait(self._running.values(), timeout=STOP_TIMEOUT_S)
+        self._running.clear()
+
+    def _start(self, link: Link, driver: Driver) -> None:
+        host = self.hosts[link.id] = LinkHost(link, self._ingest, self._clock)
+        self._running[link.id] = self._tasks.create_task(
+            self._serve(driver, host), name=f"link {link.id}"
+        )
+
+    async def _stop(self, name: str) -> None:
+        task = self._running.pop(name)
+        task.cancel("the link changed")
+        await asyncio.wait([task], timeout=STOP_TIMEOUT_S)
+        self.hosts.pop(name)
+
+    async def _serve(self, driver: Driver, host: LinkHost) -> None:
+        pause_s = RESTART_FIRST_S
+        while True:
+            began_s = self._clock.monotonic_s()
+            try:
+                await driver.run(host)
+                reason = "the driver ended"
+            except HubError as error:
+                reason = str(error)
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+                _log.exception("driver failed", link=host.link.id)
+            host.restarts += 1
+            host.count("restart")
+            host.link_down(reason)
+            if self._clock.monotonic_s() - began_s > STEADY_S:
+                pause_s = RESTART_FIRST_S
+            await self._clock.sleep(pause_s * (0.5 + self._clock.random()))
+            pause_s = min(pause_s * 2, RESTART_MAX_S)
+            driver = open_driver(host.link)
