@@ -128,10 +128,11 @@ class FieldCompiler:
         coil = self._function in (1, 2)
         count = 1 if coil else (self._place.byte + size + 1) // 2
         start = self._place.at - self._wire.address_base
-        if start < 0 or start + count > ADDRESS_MAX + 1:
-            self._wrong("at", self._place.at, f"the wire address must be 0 to {ADDRESS_MAX}")
         align = 1 if coil else self._wire.align
-        span = -(-(start + count) // align) * align - start // align * align
+        end = -(-(start + count) // align) * align
+        span = end - start // align * align
+        if start < 0 or end > ADDRESS_MAX + 1:
+            self._wrong("at", self._place.at, f"the wire address must be 0 to {ADDRESS_MAX}")
         if span > (self._wire.max_bits if coil else self._wire.max_registers):
             self._wrong("at", self._place.at, "it does not fit into one request of max_registers")
         self._check_type()
