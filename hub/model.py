@@ -77,8 +77,9 @@ class Link:
     """One bus, serial server or broker with its devices: what one driver object serves.
 
     `settings` are the protocol's own (host, baud rate …), not yet checked: the driver's factory does
-    that and raises ConfigError. `source` names the file for such errors. `id` is also a device id, under
-    which the driver publishes the link's own counts.
+    that and raises ConfigError. `source` names the file for such errors. With `observe_only` no write
+    may leave. A `visit` is a short look beside the running hub: the driver takes nobody's session and
+    leaves nothing behind. `id` is also a device id, under which the driver publishes its own counts.
     """
 
     id: str
@@ -86,4 +87,5 @@ class Link:
     settings: Mapping[str, object] = field(default_factory=dict)
     devices: tuple[Device, ...] = ()
     observe_only: bool = False
+    visit: bool = False
     source: str = "site.toml"

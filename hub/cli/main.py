@@ -1,0 +1,46 @@
+"""`dormhub`: one command for the daemon, for looking, and for trying a device."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from hub.cli import check, demo, history, read, run, show
+from hub.errors import ConfigErrors, HubError
+
+EXIT_MISTAKE = 2
+
+app = typer.Typer(
+    help="The device-integration hub of a campus.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("run")(run.run)
+app.command("demo")(demo.demo)
+app.command("check")(check.check)
+app.command("read")(read.read)
+app.command("watch")(show.watch)
+app.command("history")(history.history)
+app.command("devices")(show.devices)
+app.command("links")(show.links)
+app.command("health")(show.health)
+app.command("quarantine")(show.quarantine)
+
+
+def main() -> None:
+    """Run the command line; a mistake a person can mend is one line each and exit code 2."""
+    try:
+        app()
+    except ConfigErrors as errors:
+        for error in errors.errors:
+            print(f"dormhub: {error}", file=sys.stderr)
+        sys.exit(EXIT_MISTAKE)
+    except HubError as error:
+        print(f"dormhub: {error}", file=sys.stderr)
+        sys.exit(EXIT_MISTAKE)
+
+
+if __name__ == "__main__":
+    main()

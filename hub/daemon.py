@@ -1,0 +1,260 @@
+"""The hub as one process: journal, ingest, links, sinks, status, under one TaskGroup.
+
+It starts wholly or not at all: every file is checked and every driver and sink is made before the first
+connection is opened. SIGTERM ends it cleanly; SIGHUP takes changed files and touches the changed links only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from pathlib import Path
+
+import structlog
+
+from hub.clock import Clock
+from hub.config import HubConfig, load_config
+from hub.errors import HubError
+from hub.follow import Follower
+from hub.ingest import Ingest
+from hub.journal import Journal, JournalOptions, open_journal
+from hub.plugin import open_sink
+from hub.presence import Change, Presence
+from hub.site import Site, load_site
+from hub.status import (
+    LinkStatus,
+    OfflineDevice,
+    SinkStatus,
+    Status,
+    StoreStatus,
+    judge,
+    serve_status,
+)
+from hub.supervisor import Supervisor
+
+VERSION = "0.1.0"
+SWEEP_PERIOD_S = 2.0
+AWAY_SHOWN = 1000
+STOP_TIMEOUT_S = 8.0
+
+_log = structlog.get_logger("hub")
+
+
+class Daemon:
+    """A running hub. Made by `serve`; `status` and `reload` may be called while it runs."""
+
+    def __init__(
+        self, *, folder: Path, clock: Clock, config: HubConfig, site: Site, journal: Journal
+    ) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._config = config
+        self._site = site
+        self._journal = journal
+        self._started_ms = clock.now_ms()
+        self._followers: list[Follower] = []
+        self._supervisor: Supervisor | None = None
+        self.ingest = Ingest(
+            store=journal, clock=clock, report=self._report, count=self._count_refused
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set; returns when everything is closed."""
+        self.ingest.configure(self._site.devices(), [link.id for link in self._site.links])
+        self.ingest.remember(
+            {
+                name: ((point, at.value, at.time_ms) for point, at in latest.values.items())
+                for name, latest in (await self._journal.latest()).items()
+            }
+        )
+        self._open_sinks()
+        async with asyncio.TaskGroup() as tasks:
+            self._supervisor = Supervisor(ingest=self.ingest, clock=self._clock, tasks=tasks)
+            await self._supervisor.apply(self._site.links)
+            others = [
+                tasks.create_task(self._sweep(), name="presence"),
+                tasks.create_task(self._watchdog(), name="watchdog"),
+                tasks.create_task(serve_status(self._config.data, self.status), name="status"),
+                *(
+                    tasks.create_task(follower.run(), name=f"sink {follower.status.name}")
+                    for follower in self._followers
+                ),
+            ]
+            notify("READY=1")
+            _log.info("hub is ready", links=len(self._site.links), site=self._site.name)
+            await stop.wait()
+            notify("STOPPING=1")
+            await self._supervisor.stop()
+            for task in others:
+                task.cancel()
+
+    async def reload(self) -> None:
+        """Take the changed files; a mistake in them is said and everything stays as it was."""
+        notify("RELOADING=1\nMONOTONIC_USEC=" + str(int(self._clock.monotonic_s() * 1e6)))
+        try:
+            site = await asyncio.to_thread(load_site, self._folder)
+            assert self._supervisor is not None
+            before = self._site
+            self.ingest.configure(site.devices(), [link.id for link in site.links])
+            try:
+                changed = await self._supervisor.apply(site.links)
+            except HubError:
+                self.ingest.configure(before.devices(), [link.id for link in before.links])
+                raise
+            self._site = site
+            _log.info("configuration taken", changed=list(changed))
+        except HubError as error:
+            _log.error("configuration refused, the old one stays", error=str(error))
+        notify("READY=1")
+
+    def status(self) -> Status:
+        """Everything a person or a monitor wants to know now."""
+        links = self._link_statuses()
+        sinks = [follower.status for follower in self._followers]
+        stats = self._journal.stats()
+        store = StoreStatus(
+            healthy=stats.healthy,
+            reason=stats.reason,
+            readings=stats.head,
+            size_bytes=stats.file_bytes,
+            waiting=stats.waiting,
+        )
+        shown = [
+            SinkStatus(
+                name=sink.name,
+                lag=max(0, stats.head - sink.cursor),
+                delivered=sink.delivered,
+                rejected=sink.rejected,
+                last_error=sink.last_error,
+            )
+            for sink in sinks
+        ]
+        health, reasons = judge(store, links, shown)
+        counts = self.ingest.presence.counts()
+        return Status(
+            health=health,
+            reasons=reasons,
+            version=VERSION,
+            site=self._site.name,
+            started_ms=self._started_ms,
+            now_ms=self._clock.now_ms(),
+            online=counts[Presence.ONLINE],
+            offline=counts[Presence.OFFLINE],
+            unknown=counts[Presence.UNKNOWN],
+            away=[
+                OfflineDevice(
+                    id=track.device.id,
+                    link=track.device.link,
+                    room=track.device.place.room,
+                    reason=track.reason,
+                )
+                for track in self.ingest.presence.offline(AWAY_SHOWN)
+            ],
+            links=links,
+            store=store,
+            sinks=shown,
+        )
+
+    def _link_statuses(self) -> list[LinkStatus]:
+        hosts = self._supervisor.hosts.values() if self._supervisor else ()
+        return [
+            LinkStatus(
+                id=host.link.id,
+                driver=host.link.driver,
+                up=host.up,
+                reason=host.reason,
+                since_ms=host.since_ms,
+                restarts=host.restarts,
+                devices=len(host.link.devices),
+                counters={
+                    f"{name}/{reason}" if reason else name: number
+                    for (name, reason), number in host.counters.items()
+                },
+            )
+            for host in hosts
+        ]
+
+    def _open_sinks(self) -> None:
+        for name, sink_config in self._config.sinks.items():
+            sink = open_sink(
+                sink_config.type,
+                sink_config.settings(),
+                self.ingest,
+                file=str(self._folder / "hub.toml"),
+            )
+            self._followers.append(Follower(name, sink, self._journal, self._clock))
+
+    def _report(self, change: Change) -> None:
+        device = change.device
+        line = _log.info if change.presence is Presence.ONLINE else _log.warning
+        line(
+            f"device is {change.presence}",
+            device=device.id,
+            link=device.link,
+            room=device.place.room,
+            reason=change.reason,
+        )
+
+    def _count_refused(self, link: str, reason: str) -> None:
+        if self._supervisor and link in self._supervisor.hosts:
+            self._supervisor.hosts[link].count("refused", reason)
+
+    async def _sweep(self) -> None:
+        while True:
+            await self._clock.sleep(SWEEP_PERIOD_S)
+            self.ingest.sweep()
+
+    async def _watchdog(self) -> None:
+        """Tell the service manager that work goes on: the loop turns and the journal's writer answers."""
+        period_s = int(os.environ.get("WATCHDOG_USEC", "10000000")) / 2_000_000
+        while True:
+            await self._clock.sleep(period_s)
+            await self._journal.beat()
+            notify("WATCHDOG=1")
+
+
+def notify(message: str) -> None:
+    """Tell systemd, when it asked to be told; never fails."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        target = "\0" + address[1:] if address.startswith("@") else address
+        try:
+            sock.sendto(message.encode(), target)
+        except OSError as error:
+            _log.warning("systemd was not told", error=str(error))
+
+
+async def serve(folder: Path, *, clock: Clock, stop: asyncio.Event) -> None:
+    """Run the hub configured in `folder` until `stop`, SIGTERM or SIGINT; SIGHUP takes changed files.
+
+    Raises ConfigError or StoreError when it cannot start.
+    """
+    config = load_config(folder)
+    site = load_site(folder)
+    config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    options = JournalOptions(
+        keep_days=config.journal.keep_days,
+        size_max_bytes=int(config.journal.max_size_gb * 1e9),
+    )
+    async with (
+        open_journal(config.data / "journal.db", clock=clock, options=options) as journal,
+        asyncio.TaskGroup() as reloads,
+    ):
+        daemon = Daemon(folder=folder, clock=clock, config=config, site=site, journal=journal)
+        loop = asyncio.get_running_loop()
+        actions = {
+            signal.SIGTERM: stop.set,
+            signal.SIGINT: stop.set,
+            signal.SIGHUP: lambda: reloads.create_task(daemon.reload(), name="reload"),
+        }
+        for number, action in actions.items():
+            loop.add_signal_handler(number, action)
+        try:
+            await daemon.run(stop)
+        finally:
+            for number in actions:
+                loop.remove_signal_handler(number)
