@@ -33,7 +33,6 @@ PAUSE_MIN_S, PAUSE_MAX_S = 1.0, 60.0
 BUSY_MAX_S = 3600.0  # a receiver may ask for more; it is asked again after this
 DOUBT_S = 3600.0
 CLOSE_TIMEOUT_S = 5.0
-_BATCH_MIN = 16
 _SECRET = frozenset(point.name for point in POINTS.values() if point.secret)
 
 
@@ -74,7 +73,7 @@ class FollowerLimits:
 
     `batch_readings` at once; 128, because one refused reading among 128 is then found, and all others are
     delivered, within 10 requests. `write_timeout_s` for one write of the sink. `linger_s` is how long a
-    caught-up follower lets readings gather before it writes again.
+    follower that has caught up lets readings gather before it writes again.
     """
 
     batch_readings: int = 128
@@ -161,15 +160,16 @@ class Follower:
             if not batch:
                 self._oldest_ms = None
                 await self._log.wait_after(self._cursor)
-                return self._limits.linger_s
+                return 0.0
             self._oldest_ms = batch[0].reading.received_ms
             await self._deliver(batch)
         except SinkBusy as busy:
             return self._busy_s(busy)
         except (LinkError, TimeoutError, StoreError, _EverythingRefused) as error:
             return self._pause_s(error)
+        caught_up = len(batch) < self._batch_readings
         self._succeeded()
-        return 0.0
+        return self._limits.linger_s if caught_up else 0.0
 
     async def _deliver(self, batch: Sequence[Stored]) -> None:
         """Have the whole batch taken or, reading by reading, refused; the cursor follows each part.
@@ -249,7 +249,7 @@ class Follower:
             if self._doubt_since_s is None:
                 self._doubt_since_s = self._clock.monotonic_s()
         elif self._failures_in_a_row > 0:
-            self._batch_readings = max(_BATCH_MIN, self._batch_readings // 2)
+            self._batch_readings = max(1, self._batch_readings // 2)
         full_s = min(PAUSE_MIN_S * 2.0 ** min(self._failures_in_a_row + 1, 16), PAUSE_MAX_S)
         self._failures += 1
         self._failures_in_a_row += 1
