@@ -16,7 +16,7 @@ from hub.clock import Clock
 from hub.errors import HubError
 from hub.ingest import Ingest
 from hub.model import Link, Poison, Reading
-from hub.plugin import Driver, open_driver
+from hub.plugin import Driver, DriverFactory, open_driver
 
 RESTART_FIRST_S = 0.5
 RESTART_MAX_S = 30.0
@@ -82,8 +82,16 @@ class LinkHost:
 class Supervisor:
     """The running links. `apply` moves from one set of links to another, touching only what changed."""
 
-    def __init__(self, *, ingest: Ingest, clock: Clock, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        *,
+        ingest: Ingest,
+        clock: Clock,
+        tasks: asyncio.TaskGroup,
+        make: DriverFactory = open_driver,
+    ) -> None:
         self._ingest = ingest
+        self._make = make
         self._clock = clock
         self._tasks = tasks
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -97,7 +105,7 @@ class Supervisor:
         wanted = {link.id: link for link in links}
         known = {name: host.link for name, host in self.hosts.items()}
         changed = {name for name, link in wanted.items() if known.get(name) != link}
-        drivers = {name: open_driver(wanted[name]) for name in changed}
+        drivers = {name: self._make(wanted[name]) for name in changed}
         for name in sorted((set(known) - set(wanted)) | (changed & set(known))):
             await self._stop(name)
         for name, driver in drivers.items():
@@ -143,4 +151,4 @@ class Supervisor:
                 pause_s = RESTART_FIRST_S
             await self._clock.sleep(pause_s * (0.5 + self._clock.random()))
             pause_s = min(pause_s * 2, RESTART_MAX_S)
-            driver = open_driver(host.link)
+            driver = self._make(host.link)

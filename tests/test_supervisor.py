@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from hub import ConfigError, Driver, Host, Link, LinkError, VirtualClock
+from hub.ingest import Ingest
+from hub.supervisor import Supervisor
+from tests.test_ingest import NOW_MS, ListStore
+
+
+class Script:
+    """Drivers that do as told, and what was seen of them."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.ended: list[str] = []
+        self.failures: dict[str, list[Exception]] = {}
+        self.moved = asyncio.Event()
+
+    def make(self, link: Link) -> Driver:
+        if link.settings.get("wrong"):
+            raise ConfigError(file="site.toml", key=link.id, found="wrong", hint="right")
+        return ScriptedDriver(self, link)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                self.moved.clear()
+                await self.moved.wait()
+
+
+class ScriptedDriver:
+    """Runs until cancelled, or fails as the script says."""
+
+    def __init__(self, script: Script, link: Link) -> None:
+        self._script = script
+        self._link = link
+
+    async def run(self, host: Host) -> None:
+        self._script.started.append(self._link.id)
+        self._script.moved.set()
+        failures = self._script.failures.get(self._link.id)
+        if failures:
+            raise failures.pop(0)
+        host.link_up()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._script.ended.append(self._link.id)
+            self._script.moved.set()
+
+
+@asynccontextmanager
+async def supervised(script: Script) -> AsyncIterator[Supervisor]:
+    clock = VirtualClock(start_ms=NOW_MS)
+    ingest = Ingest(
+        store=ListStore(), clock=clock, report=lambda _: None, count=lambda _link, _reason: None
+    )
+    async with asyncio.TaskGroup() as tasks:
+        supervisor = Supervisor(ingest=ingest, clock=clock, tasks=tasks, make=script.make)
+        try:
+            yield supervisor
+        finally:
+            await supervisor.stop()
+
+
+def link(name: str, **settings: object) -> Link:
+    return Link(id=name, driver="scripted", settings=settings)
+
+
+async def test_only_changed_links_are_touched() -> None:
+    script = Script()
+    async with supervised(script) as supervisor:
+        await supervisor.apply([link("a"), link("b"), link("c")])
+        await script.until(lambda: len(script.started) == 3)
+        changed = await supervisor.apply([link("a"), link("b", host="x"), link("d")])
+        await script.until(lambda: len(script.started) == 5)
+        assert changed == ("b", "c", "d")
+        assert sorted(script.ended) == ["b", "c"]
+        assert sorted(script.started[3:]) == ["b", "d"]
+
+
+async def test_a_wrong_link_leaves_everything_as_it_was() -> None:
+    script = Script()
+    async with supervised(script) as supervisor:
+        await supervisor.apply([link("a")])
+        await script.until(lambda: script.started == ["a"])
+        with pytest.raises(ConfigError):
+            await supervisor.apply([link("b"), link("c", wrong=True)])
+        assert (script.ended, list(supervisor.hosts)) == ([], ["a"])
+
+
+@pytest.mark.parametrize("failure", [LinkError("unplugged"), RuntimeError("a driver's mistake")])
+async def test_a_failed_driver_is_started_again_and_its_neighbours_run_on(
+    failure: Exception,
+) -> None:
+    script = Script()
+    script.failures["a"] = [failure, failure]
+    async with supervised(script) as supervisor:
+        await supervisor.apply([link("a"), link("b")])
+        await script.until(lambda: script.started.count("a") == 3)
+        assert script.started.count("b") == 1
+        assert supervisor.hosts["a"].restarts == 2
+
+
+async def test_stopping_waits_until_every_driver_has_closed() -> None:
+    script = Script()
+    async with supervised(script) as supervisor:
+        await supervisor.apply([link("a"), link("b")])
+        await script.until(lambda: len(script.started) == 2)
+        await supervisor.stop()
+        assert sorted(script.ended) == ["a", "b"]
