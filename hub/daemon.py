@@ -10,13 +10,14 @@ import asyncio
 import os
 import signal
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
 from hub.clock import Clock
 from hub.config import HubConfig, load_config
-from hub.errors import HubError
+from hub.errors import HubError, StoreError
 from hub.follow import Follower
 from hub.ingest import Ingest
 from hub.journal import Journal, JournalOptions, open_journal
@@ -65,7 +66,9 @@ class Daemon:
         self.ingest.configure(self._site.devices(), [link.id for link in self._site.links])
         self.ingest.remember(
             {
-                name: ((point, at.value, at.time_ms) for point, at in latest.values.items())
+                name: [
+                    (point, value, latest.time_of(point)) for point, value in latest.values.items()
+                ]
                 for name, latest in (await self._journal.latest()).items()
             }
         )
@@ -211,7 +214,8 @@ class Daemon:
         period_s = int(os.environ.get("WATCHDOG_USEC", "10000000")) / 2_000_000
         while True:
             await self._clock.sleep(period_s)
-            await self._journal.beat()
+            with suppress(StoreError):  # a full disk is no reason to be restarted
+                await self._journal.keep_poison(())
             notify("WATCHDOG=1")
 
 
