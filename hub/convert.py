@@ -94,7 +94,10 @@ def _whole(spec: PointSpec) -> Converter:
         scaled = raw * numerator
         if denominator == 1 and not offset and isinstance(scaled, int):
             return scaled
-        return round(scaled / denominator + offset)
+        try:
+            return round(scaled / denominator + offset)
+        except OverflowError:
+            raise BadValue("number too large") from None
 
     return whole
 

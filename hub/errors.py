@@ -39,8 +39,12 @@ class ConfigErrors(ConfigError):
     def __init__(self, errors: tuple[ConfigError, ...]) -> None:
         first = errors[0]
         super().__init__(file=first.file, key=first.key, found=first.found, hint=first.hint)
-        self.errors = errors
-        self.args = ("\n".join(str(error) for error in errors),)
+        self.errors: tuple[ConfigError, ...] = tuple(
+            one
+            for error in errors
+            for one in (error.errors if isinstance(error, ConfigErrors) else (error,))
+        )
+        self.args = ("\n".join(str(error) for error in self.errors),)
 
 
 class LinkError(HubError):

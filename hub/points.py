@@ -64,6 +64,7 @@ def _add(
     secret: bool = False,
 ) -> None:
     for name in names.split():
+        assert name not in POINTS, f"{name} is described twice"
         POINTS[name] = Point(
             name=name,
             unit=unit,

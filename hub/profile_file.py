@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from importlib.metadata import entry_points
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from hub.errors import ConfigError
+from hub.errors import ConfigError, ConfigErrors
 from hub.points import POINTS, Point, PointType, unit_factor, units_of
 from hub.profile import Confidence, PointSpec, Profile, Scalar, Setting
+from hub.toml_table import Table, plain
 
 PROFILE_GROUP = "dormhub.profiles"
-_RATED_POWER_W = Fraction(100_000)  # of a product that names none: a building's feeder
+_PERIOD_S = 60.0
+_RATED_POWER_W = 100_000.0  # of a product that names none: a building's feeder
+_VALUE_KINDS: Mapping[PointType, tuple[type, str]] = {
+    PointType.BOOL: (bool, "write true or false"),
+    PointType.INT: (int, "write a whole number"),
+    PointType.FLOAT: (float, "write a number with a decimal point"),
+    PointType.TEXT: (str, "write a text in quotes"),
+}
 _TOP_KEYS = {
     "name",
     "maker",
@@ -32,89 +42,6 @@ _TOP_KEYS = {
     "points",
     "commands",
 }
-
-
-class _Table:
-    """One table of a profile's file, read key by key; the first mistake is raised with its place."""
-
-    def __init__(self, file: str, path: str, entries: Mapping[str, object]) -> None:
-        self._file = file
-        self._path = path
-        self._left = dict(entries)
-
-    def wrong(self, key: str, found: object, hint: str) -> ConfigError:
-        place = f"{self._path}.{key}" if self._path else key
-        return ConfigError(file=self._file, key=place, found=f"found {found!r}", hint=hint)
-
-    def text(self, key: str, default: str | None = None) -> str:
-        value = self._left.pop(key, default)
-        if not isinstance(value, str) or (default is None and not value):
-            raise self.wrong(key, value, "write a text in quotes")
-        return value
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        value = self._left.pop(key, [])
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self.wrong(key, value, 'write a list of texts: ["…"]')
-        return tuple(value)
-
-    def number(self, key: str, default: Fraction | None) -> Fraction | None:
-        value = self._left.pop(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | Decimal | Fraction | None):
-            raise self.wrong(key, value, "write a number")
-        return None if value is None else Fraction(value)
-
-    def flag(self, key: str) -> bool:
-        value = self._left.pop(key, False)
-        if not isinstance(value, bool):
-            raise self.wrong(key, value, "write true or false")
-        return value
-
-    def scalars(self, key: str) -> tuple[Scalar, ...]:
-        value = self._left.pop(key, [])
-        if not isinstance(value, list):
-            raise self.wrong(key, value, "write a list: [0xFFFF]")
-        return tuple(_scalar(self.wrong, key, item) for item in value)
-
-    def mapping(self, key: str) -> dict[str, Scalar]:
-        value = self._left.pop(key, {})
-        if not isinstance(value, dict):
-            raise self.wrong(key, value, 'write a table: { "1" = "idle" }')
-        return {name: _scalar(self.wrong, key, item) for name, item in value.items()}
-
-    def table(self, key: str) -> Mapping[str, object]:
-        value = self._left.pop(key, {})
-        if not isinstance(value, dict):
-            raise self.wrong(key, value, f"write a table [{key}]")
-        return value
-
-    def tables(self, key: str) -> dict[str, Mapping[str, object]]:
-        value = self.table(key)
-        for name, item in value.items():
-            if not isinstance(item, dict):
-                raise self.wrong(f"{key}.{name}", item, "write a table: { … }")
-        return {name: item for name, item in value.items() if isinstance(item, dict)}
-
-    def rest(self) -> dict[str, object]:
-        return {key: _plain(value) for key, value in self._left.items()}
-
-
-def _plain(value: object) -> object:
-    """Decimals as floats, for the protocol's own keys."""
-    if isinstance(value, Decimal):
-        return float(value)
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
-
-
-def _scalar(wrong: Callable[[str, object, str], ConfigError], key: str, value: object) -> Scalar:
-    plain = _plain(value)
-    if isinstance(plain, bool | int | float | str):
-        return plain
-    raise wrong(key, value, "write a number, a text, true or false")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,34 +74,48 @@ class ProfileFile:
 
 
 def _chosen(setting: Setting, text: str, place: str) -> Scalar:
-    wrong = ConfigError(
-        file=place,
-        key=f"settings.{setting.name}",
-        found=f"found {text!r}",
-        hint=_allowed(setting),
-    )
-    if isinstance(setting.default, str):
-        value: Scalar = text
-    else:
-        try:
-            value = int(text) if isinstance(setting.default, int) else float(text)
-        except ValueError:
-            raise wrong from None
-    outside = isinstance(value, int | float) and (
-        (setting.minimum is not None and value < setting.minimum)
-        or (setting.maximum is not None and value > setting.maximum)
-    )
-    if outside or (setting.choices and value not in setting.choices):
-        raise wrong
+    value = _parsed(text, setting.default)
+    if value is None or not _is_allowed(value, setting):
+        raise ConfigError(
+            file=place,
+            key=f"settings.{setting.name}",
+            found=f"found {text!r}",
+            hint=_allowed(setting),
+        )
     return value
+
+
+def _parsed(text: str, like: Scalar) -> Scalar | None:
+    """The text as a value of the same type as `like`; None when it is none."""
+    if isinstance(like, str):
+        return text
+    if isinstance(like, bool):
+        return {"true": True, "false": False}.get(text)
+    try:
+        return int(text) if isinstance(like, int) else float(text)
+    except ValueError:
+        return None
+
+
+def _is_allowed(value: Scalar, setting: Setting) -> bool:
+    if setting.choices:
+        return value in setting.choices
+    if isinstance(value, str | bool):
+        return True
+    lowest = -math.inf if setting.minimum is None else setting.minimum
+    highest = math.inf if setting.maximum is None else setting.maximum
+    return math.isfinite(value) and lowest <= value <= highest
 
 
 def _allowed(setting: Setting) -> str:
     if setting.choices:
         return "choose one of " + ", ".join(str(choice) for choice in setting.choices)
-    if setting.minimum is None and setting.maximum is None:
-        return f"write a value like {setting.default!r}"
-    return f"write a number from {setting.minimum} to {setting.maximum}"
+    if isinstance(setting.default, bool):
+        return "write true or false"
+    lowest = "any" if setting.minimum is None else f"{setting.minimum:g}"
+    highest = "any" if setting.maximum is None else f"{setting.maximum:g}"
+    kind = "whole number" if isinstance(setting.default, int) else "number"
+    return f"write a {kind} from {lowest} to {highest}"
 
 
 def _substitute(value: object, chosen: Mapping[str, Scalar], file: str) -> object:
@@ -194,13 +135,12 @@ def _substitute(value: object, chosen: Mapping[str, Scalar], file: str) -> objec
 
 def _build(source: ProfileFile, document: object, chosen: Mapping[str, Scalar]) -> Profile:
     assert isinstance(document, dict)
-    top = _Table(source.file, "", document)
+    top = Table(source.file, "", document)
     protocol = top.text("protocol")
     top.tables("settings")
     top.tables("commands")
     points = top.tables("points")
     wire = top.table(protocol)
-    period_s = top.number("period_s", Fraction(60))
     usual = {"confidence": str(_confidence(top))}
     profile = Profile(
         id=source.id,
@@ -208,15 +148,16 @@ def _build(source: ProfileFile, document: object, chosen: Mapping[str, Scalar]) 
         maker=top.text("maker"),
         kind=top.text("kind"),
         protocol=protocol,
-        period_s=float(period_s or 60),
-        rated_power_w=float(top.number("rated_power_w", _RATED_POWER_W) or _RATED_POWER_W),
-        points={
-            name: _point(
-                _Table(source.file, f"points.{name}", usual | dict(table)), name, chosen, points
-            )
-            for name, table in points.items()
-        },
-        wire={key: _plain(value) for key, value in wire.items()},
+        period_s=top.positive("period_s", _PERIOD_S),
+        rated_power_w=top.positive("rated_power_w", _RATED_POWER_W),
+        points=_points(
+            {
+                name: Table(source.file, f"points.{name}", usual | dict(entries))
+                for name, entries in points.items()
+            },
+            chosen,
+        ),
+        wire={key: plain(value) for key, value in wire.items()},
         settings=source.settings,
         sources=top.texts("sources"),
         doubts=top.texts("doubts"),
@@ -229,38 +170,49 @@ def _build(source: ProfileFile, document: object, chosen: Mapping[str, Scalar]) 
     return profile
 
 
+def _points(tables: Mapping[str, Table], chosen: Mapping[str, Scalar]) -> dict[str, PointSpec]:
+    """Every point; raises ConfigErrors with the first mistake of each wrong one."""
+    points: dict[str, PointSpec] = {}
+    errors: list[ConfigError] = []
+    for name, table in tables.items():
+        try:
+            points[name] = _point(table, name, chosen, tables)
+        except ConfigError as error:
+            errors.append(error)
+    if errors:
+        raise ConfigErrors(tuple(errors))
+    return points
+
+
 def _point(
-    table: _Table, name: str, chosen: Mapping[str, Scalar], siblings: Mapping[str, object]
+    table: Table, name: str, chosen: Mapping[str, Scalar], siblings: Mapping[str, object]
 ) -> PointSpec:
     point = POINTS.get(name)
     if point is None:
         close = difflib.get_close_matches(name, POINTS, n=3)
         hint = f"did you mean {', '.join(close)}?" if close else "see docs/points.md"
         raise table.wrong("", "a name outside the vocabulary", hint)
-    factor = _factor(table, point)
-    ratio = []
-    for other in table.texts("ratio"):
-        # A configured ratio is known now and joins the factor; a measured one is read with the point.
-        value = chosen.get(other)
-        if isinstance(value, int | float):
-            factor *= Fraction(str(value))
-        elif other in siblings:
-            ratio.append(other)
-        else:
-            raise table.wrong("ratio", other, "name a number under [settings] or a point")
-    offset = table.number("offset", Fraction(0)) or Fraction(0)
-    minimum, maximum = table.number("minimum", None), table.number("maximum", None)
-    rollover = table.number("rollover", None)
+    factor, ratio = _factor(table, point, chosen, siblings)
+    offset = table.number("offset") or Fraction(0)
+    values = _values(table, point)
+    invert = table.flag("invert")
+    if invert and point.type is not PointType.BOOL:
+        raise table.wrong("invert", invert, "only a flag can be inverted")
+    number = point.type in (PointType.INT, PointType.FLOAT) and not values
+    if not number and (factor != 1 or offset or ratio):
+        raise table.wrong("scale", "no number to scale", "leave out unit, scale, offset and ratio")
+    minimum, maximum = _range(table, point)
+    rollover = table.number("rollover")
     return PointSpec(
         point=point,
         factor=factor,
         offset=offset,
-        invert=table.flag("invert"),
+        invert=invert,
         absent=table.scalars("absent"),
-        values=_values(table, point),
-        ratio=tuple(ratio),
-        minimum=point.minimum if minimum is None else max(point.minimum, float(minimum)),
-        maximum=point.maximum if maximum is None else min(point.maximum, float(maximum)),
+        values=values,
+        ratio=ratio,
+        minimum=minimum,
+        maximum=maximum,
         rollover=None if rollover is None else float(rollover * factor + offset),
         confidence=_confidence(table),
         note=table.text("note", ""),
@@ -268,28 +220,54 @@ def _point(
     )
 
 
-def _factor(table: _Table, point: Point) -> Fraction:
+def _range(table: Table, point: Point) -> tuple[float, float]:
+    """The vocabulary's range, narrowed by the product, never widened."""
+    lowest, highest = table.number("minimum"), table.number("maximum")
+    minimum = point.minimum if lowest is None else max(point.minimum, float(lowest))
+    maximum = point.maximum if highest is None else min(point.maximum, float(highest))
+    if minimum > maximum:
+        hint = f"inside {point.minimum:g} to {point.maximum:g}, minimum below maximum"
+        raise table.wrong("minimum", f"{minimum:g} to {maximum:g}", hint)
+    return minimum, maximum
+
+
+def _factor(
+    table: Table, point: Point, chosen: Mapping[str, Scalar], siblings: Mapping[str, object]
+) -> tuple[Fraction, tuple[str, ...]]:
+    """Scale, unit and configured ratios as one exact factor, and the points that hold measured ratios."""
     unit = table.text("unit", point.unit)
     factor = unit_factor(unit, point.unit)
     if factor is None:
         raise table.wrong("unit", unit, "write one of " + ", ".join(units_of(point.unit)))
-    scale = table.number("scale", Fraction(1))
-    if not scale:
+    scale = table.number("scale")
+    if scale == 0:
         raise table.wrong("scale", 0, "write a number other than 0")
-    return factor * scale
+    factor *= 1 if scale is None else scale
+    measured = []
+    for other in table.texts("ratio"):
+        # A configured ratio is known now and joins the factor; a measured one is read with the point.
+        value = chosen.get(other)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            factor *= Fraction(str(value))
+        elif other in siblings and other != point.name:
+            measured.append(other)
+        else:
+            raise table.wrong("ratio", other, "name a number under [settings] or another point")
+    return factor, tuple(measured)
 
 
-def _values(table: _Table, point: Point) -> dict[str, Scalar]:
+def _values(table: Table, point: Point) -> dict[str, Scalar]:
     values = table.mapping("values")
     for raw, value in values.items():
         if point.choices and value not in point.choices:
             raise table.wrong(f"values.{raw}", value, "write one of " + ", ".join(point.choices))
-        if point.type is PointType.BOOL and not isinstance(value, bool):
-            raise table.wrong(f"values.{raw}", value, "write true or false")
+        kind, hint = _VALUE_KINDS[point.type]
+        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+            raise table.wrong(f"values.{raw}", value, hint)
     return values
 
 
-def _confidence(table: _Table) -> Confidence:
+def _confidence(table: Table) -> Confidence:
     word = table.text("confidence", "high")
     if word not in set(Confidence):
         raise table.wrong("confidence", word, "write high, medium or low")
@@ -297,26 +275,32 @@ def _confidence(table: _Table) -> Confidence:
 
 
 def _settings(file: str, tables: Mapping[str, Mapping[str, object]]) -> dict[str, Setting]:
-    found = {}
-    for name, entries in tables.items():
-        table = _Table(file, f"settings.{name}", entries)
-        choices = table.scalars("choices")
-        minimum, maximum = table.number("minimum", None), table.number("maximum", None)
-        meaning = table.text("meaning", "")
-        default = table.rest().get("default")
-        if not isinstance(default, bool | int | float | str):
-            raise table.wrong(
-                "default", default, "write the value a device has when it says nothing"
-            )
-        found[name] = Setting(
-            name=name,
-            default=default,
-            choices=choices,
-            minimum=None if minimum is None else float(minimum),
-            maximum=None if maximum is None else float(maximum),
-            meaning=meaning,
+    return {
+        name: _setting(name, Table(file, f"settings.{name}", entries))
+        for name, entries in tables.items()
+    }
+
+
+def _setting(name: str, table: Table) -> Setting:
+    default = table.scalar("default")
+    if default is None:
+        raise table.wrong("default", None, "write the value a device has when it says nothing")
+    minimum, maximum = table.number("minimum"), table.number("maximum")
+    setting = Setting(
+        name=name,
+        default=default,
+        choices=table.scalars("choices"),
+        minimum=None if minimum is None else float(minimum),
+        maximum=None if maximum is None else float(maximum),
+        meaning=table.text("meaning", ""),
+    )
+    for key in table.rest():
+        raise table.wrong(
+            key, "an unknown key", "known: default, choices, minimum, maximum, meaning"
         )
-    return found
+    if not _is_allowed(default, setting):
+        raise table.wrong("default", default, _allowed(setting))
+    return setting
 
 
 def read_profile(name: str, file: str, text: str) -> ProfileFile:
@@ -328,7 +312,7 @@ def read_profile(name: str, file: str, text: str) -> ProfileFile:
         document = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(file=file, key="TOML", found=str(error), hint="mend the syntax") from None
-    settings = _settings(file, _Table(file, "", document).tables("settings"))
+    settings = _settings(file, Table(file, "", document).tables("settings"))
     profile = ProfileFile(id=name, file=file, document=document, settings=settings)
     profile.apply({}, place=file)
     return profile
@@ -362,17 +346,39 @@ class ProfileLibrary:
 def load_profiles(*folders: Path) -> ProfileLibrary:
     """All profiles of the installed packages, then those of `folders` (a site's own), which may replace them.
 
-    Raises ConfigError for the first profile that cannot be read.
+    Raises ConfigErrors with the mistakes of every profile that cannot be read.
     """
     found: dict[str, ProfileFile] = {}
+    errors: list[ConfigError] = []
+    for file, item in (*_installed(), *_own(folders)):
+        name = item.name.removesuffix(".toml")
+        try:
+            found[name] = read_profile(name, file, _read_text(file, item))
+        except ConfigError as error:
+            errors.append(error)
+    if errors:
+        raise ConfigErrors(tuple(errors))
+    return ProfileLibrary(found.values())
+
+
+def _installed() -> Iterator[tuple[str, Traversable]]:
     for entry in entry_points(group=PROFILE_GROUP):
-        for item in files(entry.value).iterdir():
+        for item in sorted(files(entry.value).iterdir(), key=lambda item: item.name):
             if item.name.endswith(".toml"):
-                name = item.name.removesuffix(".toml")
-                found[name] = read_profile(
-                    name, f"{entry.value}/{item.name}", item.read_text("utf-8")
-                )
+                yield f"{entry.value}/{item.name}", item
+
+
+def _own(folders: Iterable[Path]) -> Iterator[tuple[str, Traversable]]:
     for folder in folders:
         for path in sorted(folder.glob("*.toml")):
-            found[path.stem] = read_profile(path.stem, str(path), path.read_text("utf-8"))
-    return ProfileLibrary(found.values())
+            yield str(path), path
+
+
+def _read_text(file: str, item: Traversable) -> str:
+    try:
+        return item.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        place = f"byte {error.start}"
+        raise ConfigError(
+            file=file, key=place, found="not UTF-8", hint="save it as UTF-8"
+        ) from None

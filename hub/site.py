@@ -36,6 +36,7 @@ PROFILES_FOLDER = "profiles"
 ID_PATTERN = re.compile(r"[a-z0-9-]{1,64}")
 REQUIRED_COLUMNS = ("id", "profile", "link", "address")
 OPTIONAL_COLUMNS = ("building", "floor", "room", "circuit", "period_s", "settings", "note")
+_SITE_KEYS = ("name", "timezone", "links")
 _ID_HINT = "use 1 to 64 of a-z, 0-9 and -"
 _PERIOD_MIN_S, _PERIOD_MAX_S = 0.1, 86_400.0
 _FIELD_MAX = 200
@@ -59,17 +60,18 @@ class Site:
 def load_site(folder: Path) -> Site:
     """The site described in `folder`; raises ConfigErrors with every mistake found."""
     errors: list[ConfigError] = []
-    document = _read_toml(folder / SITE_FILE)
+    document = _read_toml(folder / SITE_FILE, errors)
     links = _read_links(folder / SITE_FILE, document, errors)
-    profiles = load_profiles(folder / PROFILES_FOLDER)
+    profiles = _read_profiles(folder / PROFILES_FOLDER, errors)
     devices = _DeviceRows(folder / DEVICES_FILE, links, profiles, errors).read()
     name = document.get("name", "campus")
     timezone = _timezone(folder / SITE_FILE, document, errors)
     if not isinstance(name, str):
         errors.append(_site_error(folder / SITE_FILE, "name", f"found {name!r}", "write a text"))
-    for key in set(document) - {"name", "timezone", "links"}:
-        hint = "known: name, timezone, links"
-        errors.append(_site_error(folder / SITE_FILE, key, "an unknown key", hint))
+    for key in document:
+        if key not in _SITE_KEYS:
+            hint = "known: " + ", ".join(_SITE_KEYS)
+            errors.append(_site_error(folder / SITE_FILE, key, "an unknown key", hint))
     if errors:
         raise ConfigErrors(tuple(errors))
     return Site(
@@ -94,22 +96,32 @@ def _site_error(path: Path, key: str, found: str, hint: str) -> ConfigError:
     return ConfigError(file=str(path), key=key, found=found, hint=hint)
 
 
-def _read_toml(path: Path) -> dict[str, object]:
+def _read_toml(path: Path, errors: list[ConfigError]) -> dict[str, object]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise _site_error(path, "file", "it does not exist", "see config/site.toml") from None
+        errors.append(_site_error(path, "file", "it does not exist", "see config/site.toml"))
     except tomllib.TOMLDecodeError as error:
-        raise _site_error(path, "TOML", str(error), "mend the syntax") from None
+        errors.append(_site_error(path, "TOML", str(error), "mend the syntax"))
     except UnicodeDecodeError as error:
-        raise _site_error(path, f"byte {error.start}", "not UTF-8", "save it as UTF-8") from None
+        errors.append(_site_error(path, f"byte {error.start}", "not UTF-8", "save it as UTF-8"))
+    # Without its links no device can be judged, and a thousand errors would hide this one.
+    raise ConfigErrors(tuple(errors))
+
+
+def _read_profiles(folder: Path, errors: list[ConfigError]) -> ProfileLibrary:
+    try:
+        return load_profiles(folder)
+    except ConfigError as error:
+        # Nor without its profiles.
+        raise ConfigErrors((*errors, error)) from None
 
 
 def _timezone(path: Path, document: Mapping[str, object], errors: list[ConfigError]) -> ZoneInfo:
     name = document.get("timezone", "Asia/Shanghai")
     try:
         return ZoneInfo(str(name))
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name of a folder, "Asia"
         hint = "write a name like Asia/Shanghai"
         errors.append(_site_error(path, "timezone", f"found {name!r}", hint))
         return ZoneInfo("UTC")
@@ -185,7 +197,12 @@ class _DeviceRows:
         except UnicodeDecodeError as error:
             self._wrong(0, f"byte {error.start}", "not UTF-8", "save it as CSV UTF-8")
             return
-        rows = csv.DictReader(io.StringIO(text, newline=""))
+        try:
+            yield from self._checked(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+        except csv.Error as error:
+            self._wrong(0, "CSV", str(error), "mend the quotes; a quote inside a cell is doubled")
+
+    def _checked(self, rows: csv.DictReader[str]) -> Iterator[tuple[int, dict[str, str]]]:
         header = [name.strip() for name in rows.fieldnames or ()]
         rows.fieldnames = header
         missing = [name for name in REQUIRED_COLUMNS if name not in header]
@@ -266,6 +283,8 @@ class _DeviceRows:
             key, equals, value = part.partition("=")
             if not equals:
                 raise self._error(line, "settings", f"found {part!r}", "write name=value;…")
+            if key.strip() in settings:
+                raise self._error(line, "settings", f"{key.strip()} twice", "write it once")
             settings[key.strip()] = value.strip()
         return settings
 
