@@ -1,0 +1,173 @@
+"""The MQTT driver: everything the devices of one broker say becomes Readings, acknowledged once on disk.
+
+    broker ─▶ session (in order, bounded) ─▶ intake (reading, poison or count) ─▶ host.publish
+       ▲                                                                              │ on disk
+       └────────────────────────── acknowledgement, in the order of arrival ◀─────────┘
+
+While the disk refuses, nothing is acknowledged and the same batch is tried again; the session stops
+reading when too much waits, and the broker keeps the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
+
+from msgspec.structs import replace
+
+from drivers.mqtt.intake import Intake
+from drivers.mqtt.routes import Routes
+from drivers.mqtt.session import Message, Session, hold_session
+from drivers.mqtt.settings import Broker, read_broker
+from hub import Clock, Driver, Host, Link, LinkError, Poison, Reading, StoreError, Value
+
+BATCH_MAX = 1000
+FIRST_COUNTS_S, COUNTS_PERIOD_S = 5.0, 60.0
+PAUSE_FIRST_S, PAUSE_MAX_S = 1.0, 30.0
+STEADY_S = 30.0  # a session that held this long was a good one
+STORE_PAUSE_S = 1.0
+
+HoldSession: TypeAlias = Callable[
+    [Broker, Sequence[str], Callable[[Session], Awaitable[None]]], Awaitable[None]
+]
+
+
+def open_driver(link: Link) -> Driver:
+    """The driver of one broker, checked and not connected; raises ConfigError."""
+    broker = read_broker(link)
+    return MqttDriver(link, broker, Routes(link, broker.zone))
+
+
+class MqttDriver:
+    """Serves one broker. `hold` is the client behind the session's port."""
+
+    def __init__(
+        self, link: Link, broker: Broker, routes: Routes, hold: HoldSession = hold_session
+    ) -> None:
+        self._link = link
+        self._broker = broker
+        self._routes = routes
+        self._hold = hold
+
+    async def run(self, host: Host) -> None:
+        """Serve until cancelled; connects again by itself, with a growing, jittered pause."""
+        broker, routes = self._broker, self._routes
+        intake = Intake(self._link.id, broker.settings, routes)
+        service = _Service(self._link, routes, intake, host)
+        if broker.visit:  # a name of its own, so that the hub's session is left alone
+            broker = replace(broker, client_id=f"{broker.client_id}-{host.clock.new_id()}")
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(service.tell_counts(), name=f"{self._link.id}-counts")
+            pause_s = PAUSE_FIRST_S
+            while True:
+                began_s = host.clock.monotonic_s()
+                try:
+                    await self._hold(broker, routes.filters, service.serve)
+                except LinkError as error:
+                    service.away(str(error))
+                if host.clock.monotonic_s() - began_s > STEADY_S:
+                    pause_s = PAUSE_FIRST_S
+                await host.clock.sleep(pause_s * (1 + host.clock.random()))
+                pause_s = min(PAUSE_MAX_S / 2, pause_s * 2)
+
+
+class _Service:
+    """What goes on between one driver's sessions and its host, with the link's own counts."""
+
+    def __init__(self, link: Link, routes: Routes, intake: Intake, host: Host) -> None:
+        self._link = link
+        self._routes = routes
+        self._intake = intake
+        self._host = host
+        self._up: bool | None = None  # not said yet
+        self._totals = {"link_messages": 0, "link_poison": 0, "link_refused": 0}
+        self._connections = 0
+
+    async def serve(self, session: Session) -> None:
+        """Take what comes until the session is lost."""
+        self._connections += 1
+        self._back()
+        while messages := await session.receive(BATCH_MAX):
+            await self._take(session, messages)
+
+    def away(self, reason: str) -> None:
+        """The link does not work now."""
+        if self._up is not False:
+            self._up = False
+            self._host.link_down(reason)
+
+    def _back(self) -> None:
+        if not self._up:
+            self._up = True
+            self._host.link_up()
+
+    async def _take(self, session: Session, messages: Sequence[Message]) -> None:
+        readings, poison = self._judge(messages, self._host.clock)
+        stored = (not readings) or await self._insist(session, lambda: self._host.publish(readings))
+        stored = stored and (
+            (not poison) or await self._insist(session, lambda: self._host.quarantine(poison))
+        )
+        if stored:
+            session.acknowledge(messages)
+
+    def _judge(
+        self, messages: Sequence[Message], clock: Clock
+    ) -> tuple[list[Reading], list[Poison]]:
+        now_ms, now_s = clock.now_ms(), clock.monotonic_s()
+        take, counts = self._intake.take, self._intake.counts
+        readings: list[Reading] = []
+        poison: list[Poison] = []
+        for message in messages:
+            result = take(message, now_ms, now_s)
+            if isinstance(result, Reading):
+                readings.append(result)
+            elif result is not None:
+                poison.append(result)
+                route = self._routes.find(result.source)
+                if route is not None:
+                    self._host.missed(route.device.id, result.reason)
+        self._totals["link_messages"] += len(messages)
+        self._totals["link_poison"] += len(poison)
+        for (name, reason), number in counts.items():
+            self._host.count(name, reason, number)
+            self._totals["link_poison"] += number if name == "poison" else 0
+            self._totals["link_refused"] += number if name == "refused" else 0
+        counts.clear()
+        return readings, poison
+
+    async def _insist(self, session: Session, store: Callable[[], Awaitable[None]]) -> bool:
+        """Store, again and again while the disk refuses; False once the session is lost meanwhile."""
+        while True:
+            try:
+                await store()
+            except StoreError as error:
+                self.away(f"not stored: {error}")
+                self._host.count("not stored")
+                await self._host.clock.sleep(STORE_PAUSE_S * (0.5 + self._host.clock.random()))
+                if session.lost:
+                    return False
+            else:
+                if not session.lost:
+                    self._back()
+                return True
+
+    async def tell_counts(self) -> None:
+        """Publish the link's own counts as readings, soon after the start and then each minute."""
+        pause_s = FIRST_COUNTS_S
+        while True:
+            await self._host.clock.sleep(pause_s)
+            pause_s = COUNTS_PERIOD_S
+            now_ms = self._host.clock.now_ms()
+            values: dict[str, Value] = {
+                "link_up": self._up is True,
+                "link_reconnects": max(0, self._connections - 1),
+                **self._totals,
+            }
+            reading = Reading(
+                device=self._link.id, time_ms=now_ms, received_ms=now_ms, values=values
+            )
+            try:
+                await self._host.publish([reading])
+            except StoreError:
+                self._host.count("not stored", "link counts")

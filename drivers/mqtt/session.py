@@ -1,0 +1,230 @@
+"""One connection to a broker, behind a small port: the only module that knows aiomqtt and paho.
+
+`Session` is all the driver sees. `hold_session` may be replaced by another client without a change
+elsewhere. What aiomqtt 2.5 does not offer is done on the paho client inside it, by paho's public calls:
+manual acknowledgement (`manual_ack_set`, `ack`), messages without one task each (`on_message`), and a
+socket that is not read while too much waits (Mosquitto 2.0 sends more than the receive maximum).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import aiomqtt
+import msgspec
+from paho.mqtt.client import Client as PahoClient
+from paho.mqtt.client import MQTTMessage
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from drivers.mqtt.settings import Broker
+from hub import LinkError
+
+_QOS = 1
+_READS_PER_TURN = 64  # packets taken from the socket before other work gets its turn
+_CLOSE_TIMEOUT_S = 0.5
+_REFUSED = 0x80  # reason codes from here on say no
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """One message as the broker delivered it.
+
+    `retained` says that it was kept by the broker and is older than the subscription. `ticket` is what
+    an acknowledgement names; 0 when none is due.
+    """
+
+    topic: str
+    payload: bytes
+    retained: bool
+    ticket: int
+
+
+class Session(Protocol):
+    """A connection whose messages come in order and are the broker's to repeat until acknowledged."""
+
+    async def receive(self, limit: int) -> Sequence[Message]:
+        """The messages that have arrived, oldest first: at least one, at most `limit`.
+
+        Waits for the first. Empty once the connection is lost; what was not acknowledged comes again.
+        """
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Tell the broker that these are stored. In the order of their arrival, each once."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is gone, so that nothing can be acknowledged any more."""
+
+
+class PahoSession:
+    """The Session of aiomqtt and paho. At most `max_waiting` messages wait in it: then it stops reading."""
+
+    def __init__(self, paho: PahoClient, max_waiting: int) -> None:
+        self._paho = paho
+        self._max_waiting = max_waiting
+        self._waiting: deque[Message] = deque()
+        self._changed = asyncio.Event()
+        self._reading = False
+        self.reason = ""
+        paho.manual_ack_set(True)
+        paho.on_message = self._on_message
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is gone."""
+        return bool(self.reason)
+
+    async def receive(self, limit: int) -> Sequence[Message]:
+        """See Session."""
+        while not self._waiting:
+            if self.lost:
+                return []
+            self._changed.clear()
+            await self._changed.wait()
+        waiting = self._waiting
+        messages = [waiting.popleft() for _ in range(min(limit, len(waiting)))]
+        if not self._reading and len(waiting) <= self._max_waiting // 2:
+            self.read()
+        return messages
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """See Session."""
+        if self.lost:
+            return
+        for message in messages:
+            if message.ticket:
+                self._paho.ack(message.ticket, _QOS)
+
+    def read(self) -> None:
+        """Read the socket from now on, in the place of aiomqtt's own reader."""
+        socket = self._paho.socket()
+        if socket is not None and not self.lost:
+            asyncio.get_running_loop().add_reader(socket.fileno(), self._on_readable)
+            self._reading = True
+
+    def lose(self, reason: str) -> None:
+        """The connection is gone: what can still be repeated by the broker is forgotten here."""
+        self.reason = self.reason or reason
+        self._waiting = deque(message for message in self._waiting if not message.ticket)
+        self._changed.set()
+
+    async def watch(self, client: aiomqtt.Client) -> None:
+        """Return when the connection is lost. aiomqtt's own queue stays empty; its end is the news."""
+        try:
+            async for _ in client.messages:
+                self.lose("unexpected message")
+        except aiomqtt.MqttError as error:
+            self.lose(str(error))
+
+    def _on_message(self, _client: PahoClient, _userdata: object, message: MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = "\N{REPLACEMENT CHARACTER}"
+        ticket = message.mid if message.qos else 0
+        self._waiting.append(Message(topic, bytes(message.payload), message.retain, ticket))
+
+    def _on_readable(self) -> None:
+        waiting = self._waiting
+        try:
+            for _ in range(_READS_PER_TURN):
+                before = len(waiting)
+                self._paho.loop_read()
+                if len(waiting) == before:
+                    break
+        except (OSError, ValueError, LookupError, struct.error) as error:
+            self.lose(f"protocol error: {error}")
+        if waiting:
+            self._changed.set()
+        socket = self._paho.socket()
+        if len(waiting) >= self._max_waiting and socket is not None:
+            asyncio.get_running_loop().remove_reader(socket.fileno())
+            self._reading = False
+
+
+async def hold_session(
+    broker: Broker, filters: Sequence[str], serve: Callable[[Session], Awaitable[None]]
+) -> None:
+    """Connect, subscribe, and run `serve` until it returns; then, or on cancellation, disconnect.
+
+    Raises LinkError when the broker cannot be reached, refuses, or is lost.
+    """
+    try:
+        client = _client(broker)
+    except (OSError, ValueError) as error:
+        raise LinkError(f"password or certificate: {error}") from None
+    session = PahoSession(client._client, broker.settings.max_unstored)
+    try:
+        async with client:
+            await _subscribe(client, broker, filters)
+            session.read()
+            client.timeout = _CLOSE_TIMEOUT_S
+            async with asyncio.TaskGroup() as tasks:
+                watch = tasks.create_task(session.watch(client), name="mqtt-watch")
+                await serve(session)
+                watch.cancel()
+    except aiomqtt.MqttError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError from error
+        session.lose(str(error))
+    finally:
+        _close(client._client)
+    raise LinkError(session.reason or "closed")
+
+
+def _client(broker: Broker) -> aiomqtt.Client:
+    settings = broker.settings
+    five = settings.version == "5"
+    properties = Properties(PacketTypes.CONNECT) if five else None  # type: ignore[no-untyped-call]
+    if properties is not None:
+        properties.SessionExpiryInterval = 0 if broker.visit else settings.session_expiry_s
+        properties.ReceiveMaximum = settings.receive_maximum
+    return aiomqtt.Client(
+        settings.host,
+        broker.port,
+        identifier=broker.client_id,
+        username=settings.username or None,
+        password=broker.password(),
+        protocol=aiomqtt.ProtocolVersion.V5 if five else aiomqtt.ProtocolVersion.V311,
+        clean_start=broker.visit if five else True,
+        clean_session=None if five else broker.visit,
+        properties=properties,
+        tls_context=broker.tls_context(),
+        keepalive=settings.keepalive_s,
+        timeout=settings.timeout_s,
+    )
+
+
+async def _subscribe(client: aiomqtt.Client, broker: Broker, filters: Sequence[str]) -> None:
+    for start in range(0, len(filters), 100):  # a SUBSCRIBE of bounded size
+        part = filters[start : start + 100]
+        if broker.settings.version == "5":
+            # Our own messages never come back; retained ones always do, marked as such.
+            options = SubscribeOptions(qos=_QOS, noLocal=True)
+            answers = await client.subscribe([(name, options) for name in part])
+        else:
+            answers = await client.subscribe([(name, _QOS) for name in part])
+        for name, answer in zip(part, answers, strict=False):
+            if isinstance(answer, ReasonCode) and answer.value >= _REFUSED:
+                raise aiomqtt.MqttError(f"the broker refuses {name}")
+
+
+def _close(paho: PahoClient) -> None:
+    """Leave no socket behind, whatever state the connection is in."""
+    # A connection that is still being made, in aiomqtt's thread, is closed as soon as it stands.
+    paho.on_socket_register_write = None
+    paho.on_socket_open = lambda _client, _userdata, socket: socket.close()
+    if paho.socket() is not None:
+        paho.disconnect()
+    socket = paho.socket()
+    if socket is not None:  # the goodbye does not fit into a full socket
+        asyncio.get_running_loop().remove_reader(socket.fileno())
+        asyncio.get_running_loop().remove_writer(socket.fileno())
+        socket.close()
