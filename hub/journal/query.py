@@ -1,0 +1,195 @@
+"""Everything that only reads the journal, on one connection; what is asked is answered in short steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import apsw
+
+from hub.journal.names import Names
+from hub.journal.records import Follower, Latest, PoisonCount, Series, Stored
+from hub.journal.rows import (
+    LatestRow,
+    Row,
+    decode_latest,
+    decode_row,
+    latest_of,
+    merged,
+    reading_of,
+)
+from hub.journal.schema import store_errors
+from hub.model import Poison, Reading, Value
+
+_LOG_ROWS = (
+    """SELECT coalesce((SELECT max(cursor) FROM log) - (SELECT min(cursor) FROM log) + 1, 0)"""
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sizes:
+    """Readings in the log of commits, readings dropped by retention ever, and the file's bytes."""
+
+    log_rows: int
+    purged: int
+    file_bytes: int
+    used_bytes: int
+
+
+class Known:
+    """What is already stored of one device at one time, for telling a repeat from news."""
+
+    def __init__(self, db: apsw.Connection) -> None:
+        self._db = db
+
+    def forget(self) -> None:
+        """Chunks have changed."""
+
+    def at(self, device: int, time_ms: int) -> Row | None:
+        """All that is stored of a device at a time as one row; None when nothing is."""
+        known: Row | None = None
+        for (body,) in self._db.execute(
+            "SELECT body FROM reading WHERE device = ? AND time_ms = ? ORDER BY cursor",
+            (device, time_ms),
+        ):
+            row = decode_row(body)
+            known = row if known is None else merged(known, row)
+        return known
+
+
+class Queries:
+    """Answers from one connection. Not for use by two threads at once."""
+
+    def __init__(self, db: apsw.Connection) -> None:
+        self._db = db
+        self._devices = Names(db, "device")
+        self._points = Names(db, "point")
+
+    @store_errors()
+    def head(self) -> int:
+        """The newest cursor; 0 in an empty journal."""
+        return self._number("SELECT coalesce(max(cursor), 0) FROM log")
+
+    @store_errors()
+    def read_after(self, cursor: int, limit: int) -> list[Stored]:
+        """Readings committed after a cursor, in order of commits, at most `limit`."""
+        return [
+            Stored(at, self._reading(device, time_ms, decode_row(body)))
+            for at, device, time_ms, body in self._db.execute(
+                "SELECT log.cursor, log.device, log.time_ms, reading.body FROM log CROSS JOIN reading "
+                "ON reading.device = log.device AND reading.time_ms = log.time_ms "
+                "AND reading.cursor = log.cursor WHERE log.cursor > ? ORDER BY log.cursor LIMIT ?",
+                (cursor, limit),
+            )
+        ]
+
+    @store_errors()
+    def latest(self, devices: Iterable[str]) -> dict[str, Latest]:
+        """The latest state of those of the named devices that have one."""
+        found: dict[str, Latest] = {}
+        for name in devices:
+            for (body,) in self._db.execute(
+                "SELECT body FROM latest WHERE device = ?", (self._devices.find(name),)
+            ):
+                found[name] = self._latest(name, decode_latest(body))
+        return found
+
+    @store_errors()
+    def device_names(self) -> list[str]:
+        """Every device that ever was heard, in the order of first hearing."""
+        self._devices.catch_up()
+        return list(self._devices.ids)
+
+    def history(self, device: str, point: str, start_ms: int, end_ms: int, limit: int) -> Series:
+        """One point from `start_ms` until before `end_ms`, the first `limit` values."""
+        ids = self._devices.find(device), self._points.find(point)
+        if ids[0] is None or ids[1] is None:
+            return Series(times=(), values=())
+        values: dict[int, Value] = {}
+        bad: dict[int, str] = {}
+        uncertain: dict[int, str] = {}
+        for time_ms, row in self.rows(ids[0], start_ms, end_ms):
+            if ids[1] in row.values:
+                values.setdefault(time_ms, row.values[ids[1]])
+                if ids[1] in row.uncertain:
+                    uncertain.setdefault(time_ms, row.uncertain[ids[1]])
+            elif ids[1] in row.bad:
+                bad.setdefault(time_ms, row.bad[ids[1]])
+        times = sorted(values)[:limit]
+        return Series(
+            times=tuple(times),
+            values=tuple(values[time_ms] for time_ms in times),
+            bad=tuple((at, bad[at]) for at in sorted(bad) if at not in values),
+            uncertain=tuple((at, uncertain[at]) for at in sorted(uncertain)),
+        )
+
+    def rows(self, device: int, start_ms: int, end_ms: int) -> Iterator[tuple[int, Row]]:
+        """What is not sealed of a device, by time and then by order of commits."""
+        for time_ms, body in self._db.execute(
+            "SELECT time_ms, body FROM reading WHERE device = ? AND time_ms >= ? AND time_ms < ? "
+            "ORDER BY time_ms, cursor",
+            (device, start_ms, end_ms),
+        ):
+            yield time_ms, decode_row(body)
+
+    @store_errors()
+    def followers(self) -> tuple[Follower, ...]:
+        """Every registered follower, by name."""
+        return tuple(
+            Follower(name=name, cursor=cursor, lost=lost)
+            for name, cursor, lost in self._db.execute(
+                "SELECT name, cursor, lost FROM follower ORDER BY name"
+            )
+        )
+
+    @store_errors()
+    def poison(self, limit: int) -> list[Poison]:
+        """The newest quarantined messages, newest first."""
+        return [
+            Poison(time_ms=time_ms, link=link, source=source, reason=reason, payload=payload)
+            for time_ms, link, source, reason, payload in self._db.execute(
+                "SELECT time_ms, link, source, reason, payload FROM poison ORDER BY id DESC LIMIT ?",
+                (limit,),
+            )
+        ]
+
+    @store_errors()
+    def poison_counts(self) -> tuple[PoisonCount, ...]:
+        """Quarantined messages ever, by link and reason."""
+        return tuple(
+            PoisonCount(link=link, reason=reason, count=count)
+            for link, reason, count in self._db.execute(
+                "SELECT link, reason, count FROM poison_count ORDER BY link, reason"
+            )
+        )
+
+    @store_errors()
+    def sizes(self) -> Sizes:
+        """How much there is, without counting row by row."""
+        page_bytes = self._number("PRAGMA page_size")
+        pages = self._number("PRAGMA page_count")
+        free = self._number("PRAGMA freelist_count")
+        return Sizes(
+            log_rows=self._number(_LOG_ROWS),
+            purged=self._number("SELECT coalesce(sum(number), 0) FROM meta WHERE name = 'purged'"),
+            file_bytes=pages * page_bytes,
+            used_bytes=(pages - free) * page_bytes,
+        )
+
+    def _number(self, sql: str) -> int:
+        return int(self._db.execute(sql).get)
+
+    def _reading(self, device: int, time_ms: int, row: Row) -> Reading:
+        try:
+            return reading_of(self._devices.names[device], time_ms, row, self._points.names)
+        except KeyError:
+            self._devices.catch_up()
+            self._points.catch_up()
+            return reading_of(self._devices.names[device], time_ms, row, self._points.names)
+
+    def _latest(self, name: str, state: LatestRow) -> Latest:
+        try:
+            return latest_of(name, state, self._points.names)
+        except KeyError:
+            self._points.catch_up()
+            return latest_of(name, state, self._points.names)
