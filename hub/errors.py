@@ -36,6 +36,8 @@ class ConfigError(HubError):
 class ConfigErrors(ConfigError):
     """Every mistake found in one reading of the configuration, so that a person mends them in one go."""
 
+    errors: tuple[ConfigError, ...]
+
     def __init__(self, errors: tuple[ConfigError, ...]) -> None:
         first = errors[0]
         super().__init__(file=first.file, key=first.key, found=first.found, hint=first.hint)

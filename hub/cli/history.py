@@ -149,7 +149,7 @@ def draw_png(path: Path, stamps: list[datetime], series: Series, title: str, poi
         import matplotlib as mpl
 
         mpl.use("Agg")
-        from matplotlib import pyplot
+        from matplotlib import dates, pyplot
     except ImportError:
         raise ConfigError(
             file="command line",
@@ -159,11 +159,12 @@ def draw_png(path: Path, stamps: list[datetime], series: Series, title: str, poi
         ) from None
     figure, axes = pyplot.subplots(figsize=(10, 4), layout="constrained")
     numbers = [
-        (stamp, float(value))
+        (float(dates.date2num(stamp)), float(value))  # type: ignore[no-untyped-call]
         for stamp, value in zip(stamps, series.values, strict=True)
         if not isinstance(value, str)
     ]
     axes.plot([stamp for stamp, _ in numbers], [value for _, value in numbers])
+    axes.xaxis_date(stamps[0].tzinfo if stamps else None)
     axes.set_title(title)
     axes.set_ylabel(point.unit)
     axes.grid(alpha=0.3)

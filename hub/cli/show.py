@@ -274,7 +274,7 @@ def quarantine(
 ) -> None:
     """Messages that could not become readings: where from, why, and how they begin."""
     with JournalReader(load_config(config).data / "journal.db") as reader:
-        counts, newest = reader.poison_counts(), reader.poison(last)
+        counts, newest = reader.query.poison_counts(), reader.query.poison(last)
     if json:
         _write_json(newest)
         return
