@@ -94,8 +94,9 @@ class RecordingInflux:
             return
         head = [f"HTTP/1.1 {answer.status} As Told"]
         head += [f"{name}: {value}" for name, value in answer.headers]
-        head += [] if answer.status == 204 else [f"Content-Length: {len(answer.body)}"]
-        writer.write("\r\n".join([*head, "", ""]).encode() + answer.body)
+        body = b"" if answer.status == 204 else answer.body  # 204 has none, by the protocol
+        head += [] if answer.status == 204 else [f"Content-Length: {len(body)}"]
+        writer.write("\r\n".join([*head, "", ""]).encode() + body)
         await writer.drain()
 
 

@@ -143,7 +143,7 @@ class InfluxSink:
         except TimeoutError:
             raise LinkError(f"no answer within {self._settings.timeout_s:g} s") from None
         except (ClientError, OSError) as error:
-            raise LinkError(f"{type(error).__name__}: {error}") from None
+            raise LinkError(f"{type(error).__name__}: {error}"[:_DETAIL_MAX]) from None
         if not taken:
             raise LinkError("an answer that is not InfluxDB's; look at the url")
 
