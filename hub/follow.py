@@ -60,8 +60,8 @@ class ReadingLog(Protocol):
     async def cursor(self, name: str) -> int:
         """Where the follower of this name stands; 0 for a new one."""
 
-    async def move_cursor(self, name: str, value: int) -> None:
-        """Note on disk that the follower has done everything up to `value`."""
+    async def move_cursor(self, name: str, cursor: int) -> None:
+        """Note on disk that the follower has done everything up to `cursor`."""
 
     async def keep_poison(self, poison: Sequence[Poison]) -> None:
         """Keep refused content for a person; returns when on disk."""

@@ -62,10 +62,10 @@ class MemoryLog:
         await asyncio.sleep(0)
         return self.cursors.get(name, 0)
 
-    async def move_cursor(self, name: str, value: int) -> None:
+    async def move_cursor(self, name: str, cursor: int) -> None:
         await self._write()
         async with self._changed:
-            self.cursors[name] = value
+            self.cursors[name] = cursor
             self._changed.notify_all()
 
     async def keep_poison(self, poison: Sequence[Poison]) -> None:
