@@ -186,6 +186,7 @@ class Daemon:
                 sink_config.settings(),
                 self.ingest,
                 file=str(self._folder / "hub.toml"),
+                key=f"sinks.{name}",
             )
             self._followers.append(Follower(name, sink, self._journal, self._clock))
 

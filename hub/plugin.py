@@ -117,16 +117,28 @@ def open_driver(link: Link) -> Driver:
 
 
 def open_sink(
-    name: str, settings: Mapping[str, object], directory: Directory, *, file: str
+    kind: str, settings: Mapping[str, object], directory: Directory, *, file: str, key: str
 ) -> Sink:
-    """The sink of this name, made but not connected; raises ConfigError for any wrong setting."""
-    for entry in entry_points(group=SINK_GROUP, name=name):
+    """The sink of this kind, made but not connected.
+
+    Raises ConfigError for any wrong setting, with `file` and `key` as its place.
+    """
+    for entry in entry_points(group=SINK_GROUP, name=kind):
         factory: SinkFactory = entry.load()
-        return factory(settings, directory)
+        try:
+            return factory(settings, directory)
+        except ConfigError as error:
+            inner = error.key.strip(".")
+            raise ConfigError(
+                file=file,
+                key=f"{key}.{inner}" if inner else key,
+                found=error.found,
+                hint=error.hint,
+            ) from None
     raise ConfigError(
         file=file,
-        key=f"sinks.{name}",
-        found=f"no sink {name!r}",
+        key=f"{key}.type",
+        found=f"no sink {kind!r}",
         hint="installed: " + ", ".join(sink_names()),
     )
 

@@ -69,7 +69,7 @@ def find_mistakes(folder: Path) -> tuple[HubConfig | None, Site | None, list[Con
     for name, sink in (settings.sinks if settings else {}).items():
         file = str(folder / "hub.toml")
         try:
-            open_sink(sink.type, sink.settings(), _Nobody(), file=f"{file}: sinks.{name}")
+            open_sink(sink.type, sink.settings(), _Nobody(), file=file, key=f"sinks.{name}")
         except ConfigError as error:
             errors.extend(_each(error))
     return settings, site, errors

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from typer.testing import CliRunner, Result
+
+from hub.cli.main import app
+from tests.site_folder import write_site
+
+LINKS = """
+name = "test"
+[links.bus-1]
+driver = "modbus"
+host = "127.0.0.1"
+port = 15020
+"""
+DEVICES = "id,profile,link,address\nm-1,eastron_sdm120,bus-1,1\n"
+
+
+def check(folder: Path) -> Result:
+    return CliRunner().invoke(app, ["check", "--config", str(folder)])
+
+
+def test_a_good_configuration_is_said_to_be_well(tmp_path: Path) -> None:
+    result = check(write_site(tmp_path, site=LINKS, devices=DEVICES))
+    assert result.exit_code == 0
+    assert "1 devices on 1 links" in result.stdout
+
+
+def test_the_example_configuration_is_well() -> None:
+    result = check(Path("config"))
+    assert result.exit_code == 0, result.output
+
+
+def test_a_wrong_setting_of_a_driver_is_named_with_its_key(tmp_path: Path) -> None:
+    site = LINKS.replace("port = 15020", 'port = "x"')
+    result = check(write_site(tmp_path, site=site, devices=DEVICES))
+    assert result.exit_code == 1
+    assert "links.bus-1.port" in result.stderr
+
+
+def test_an_unknown_driver_is_named_with_those_installed(tmp_path: Path) -> None:
+    site = LINKS + '[links.bus-2]\ndriver = "carrier-pigeon"\n'
+    result = check(write_site(tmp_path, site=site, devices=DEVICES))
+    assert "no driver 'carrier-pigeon'" in result.stderr
+    assert "modbus" in result.stderr
+
+
+def test_mistakes_of_all_files_are_said_in_one_go(tmp_path: Path) -> None:
+    folder = write_site(
+        tmp_path,
+        site=LINKS.replace('host = "127.0.0.1"', ""),
+        devices=DEVICES,
+        hub='[sinks.far]\ntype = "influxdb"\nurll = "x"\n[sinks.near]\ntype = "paper"\n',
+    )
+    result = check(folder)
+    assert result.exit_code == 1
+    assert "links.bus-1.host" in result.stderr
+    assert "sinks.far" in result.stderr
+    assert "no sink 'paper'" in result.stderr
+    assert result.stderr.rstrip().endswith("3 to mend; nothing would start")
+
+
+def test_uncertain_facts_of_the_products_in_use_are_said(tmp_path: Path) -> None:
+    devices = DEVICES.replace("eastron_sdm120", "acrel_ddsy1352")
+    result = check(write_site(tmp_path, site=LINKS, devices=devices))
+    assert "to confirm on a device: acrel_ddsy1352" in result.stdout

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from hub.status import (
+    Health,
+    LinkStatus,
+    SinkStatus,
+    Status,
+    StoreStatus,
+    judge,
+    read_status,
+    serve_status,
+    socket_path,
+)
+
+WELL = StoreStatus(healthy=True, reason="", readings=1, size_bytes=1, waiting=0)
+FULL = StoreStatus(healthy=False, reason="disk full", readings=1, size_bytes=1, waiting=9)
+
+
+def link(*, up: bool) -> LinkStatus:
+    return LinkStatus(
+        id="bus-1",
+        driver="modbus",
+        up=up,
+        reason="" if up else "refused",
+        since_ms=0,
+        restarts=0,
+        devices=3,
+        counters={"missed/timeout": 2},
+    )
+
+
+def sink(last_error: str) -> SinkStatus:
+    return SinkStatus(name="far", lag=0, delivered=1, rejected=0, last_error=last_error)
+
+
+def status() -> Status:
+    return Status(
+        health=Health.GREEN,
+        reasons=[],
+        version="0",
+        site="test",
+        started_ms=0,
+        now_ms=1,
+        online=1,
+        offline=0,
+        unknown=0,
+        away=[],
+        links=[link(up=True)],
+        store=WELL,
+        sinks=[],
+    )
+
+
+@pytest.mark.parametrize(
+    ("store", "up", "complaint", "health", "reasons"),
+    [
+        (WELL, True, "", Health.GREEN, []),
+        (WELL, False, "", Health.YELLOW, ["link bus-1: refused"]),
+        (WELL, True, "gone", Health.YELLOW, ["sink far: gone"]),
+        (FULL, False, "", Health.RED, ["journal: disk full", "link bus-1: refused"]),
+    ],
+)
+def test_health_is_red_only_when_readings_are_not_stored(
+    store: StoreStatus, up: bool, complaint: str, health: Health, reasons: list[str]
+) -> None:
+    assert judge(store, [link(up=up)], [sink(complaint)]) == (health, reasons)
+
+
+async def test_every_caller_of_the_socket_gets_the_status_of_the_moment(tmp_path: Path) -> None:
+    serving = asyncio.create_task(serve_status(tmp_path, status))
+    async with asyncio.timeout(10):
+        while not socket_path(tmp_path).exists():
+            await asyncio.sleep(0)
+        answers = [await asyncio.to_thread(read_status, tmp_path) for _ in range(3)]
+    serving.cancel()
+    await asyncio.wait([serving])
+    assert answers == [status()] * 3
+    assert not socket_path(tmp_path).exists()
+
+
+async def test_only_the_owner_may_ask(tmp_path: Path) -> None:
+    serving = asyncio.create_task(serve_status(tmp_path, status))
+    async with asyncio.timeout(10):
+        while await asyncio.to_thread(read_status, tmp_path) is None:
+            await asyncio.sleep(0)
+    assert socket_path(tmp_path).stat().st_mode & 0o077 == 0
+    serving.cancel()
+    await asyncio.wait([serving])
+
+
+def test_no_hub_means_no_status(tmp_path: Path) -> None:
+    assert read_status(tmp_path) is None
+
+
+def test_a_folder_with_a_long_path_is_reached_by_a_shorter_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("d" * 60) / ("e" * 60)
+    deep.mkdir(parents=True)
+    monkeypatch.chdir(deep)
+    assert len(str(socket_path(deep))) < 100
