@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from drivers.modbus.frames import FrameError, RtuEnvelope, read_request, write_registers
 from drivers.modbus.registers import register_map
 from drivers.mqtt.payload import TopicMap, topic_map
 from hub import Profile, ProfileLibrary, Value, load_profiles
@@ -189,3 +190,41 @@ def test_what_names_a_person_is_marked_secret() -> None:
     specs = [spec for profile in profiles for spec in profile.points.values()]
     secret = {spec.point.name for spec in specs if spec.point.secret}
     assert secret == {"plate", "credential"}
+
+
+SDM120_VOLTS = "01 04 04 43 66 33 34 1B 38"
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "01 04 04 43 66 33 34 F7 CF",  # the CRC of the SDM630's example, as manuals have copied it
+        "01 04 04 43 66 33 34 38 1B",  # its bytes exchanged
+        "01 04 04 43 66 33 35 1B 38",  # one bit of the value
+    ],
+)
+def test_a_frame_with_a_wrong_crc_is_refused(damaged: str) -> None:
+    request = read_request(1, 4, 0, 2)
+    with pytest.raises(FrameError, match="crc"):
+        RtuEnvelope().answer(bytes.fromhex(damaged), request, 0)
+
+
+def test_the_frame_of_the_manual_is_taken() -> None:
+    request = read_request(1, 4, 0, 2)
+    answer = RtuEnvelope().answer(bytes.fromhex(SDM120_VOLTS), request, 0)
+    assert answer is not None
+    assert answer.data == bytes.fromhex("43 66 33 34")
+
+
+def test_a_request_misprinted_in_a_manual_is_sent_with_the_right_crc() -> None:
+    misprinted = bytes.fromhex("01 03 00 00 00 14 C4 0B")  # SDM120 V2.5, read example
+    assert read_request(1, 3, 0, 20).rtu == misprinted[:-2] + bytes.fromhex("45 C5")
+
+
+def test_a_write_reply_misprinted_in_a_manual_is_refused() -> None:
+    misprinted = bytes.fromhex("01 10 00 14 00 02 E0 08")  # SDM120 V2.5, write reply
+    request = write_registers(1, 0x14, (0x3F80, 0))
+    with pytest.raises(FrameError, match="crc"):
+        RtuEnvelope().answer(misprinted, request, 0)
+    right = RtuEnvelope().answer(misprinted[:-2] + bytes.fromhex("01 CC"), request, 0)
+    assert right is not None
