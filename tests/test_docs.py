@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from drivers.modbus.settings import LinkSettings as ModbusSettings
-from drivers.mqtt.settings import LinkSettings as MqttSettings
+from drivers.mqtt.settings import MqttSettings
 from hub.cli.main import app
 from hub.config import HubConfig
 from hub.site import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
@@ -60,7 +60,9 @@ def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
 def test_the_two_first_pages_are_in_step() -> None:
     english, chinese = (Path(name).read_text("utf-8") for name in ("README.md", "README.zh-CN.md"))
     links = [re.findall(r"\]\((docs[^)]*|CHANGELOG.md)\)", text) for text in (english, chinese)]
-    shape = [re.findall(r"^(#+ |- |\||```|make )", text, re.MULTILINE) for text in (english, chinese)]
+    shape = [
+        re.findall(r"^(#+ |- |\||```|make )", text, re.MULTILINE) for text in (english, chinese)
+    ]
     assert links[0] == links[1]
     assert shape[0] == shape[1]
 
