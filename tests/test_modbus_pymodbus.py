@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pty
 import tty
@@ -61,11 +62,27 @@ async def _tcp_server(framer: FramerType) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def _serial_server() -> AsyncIterator[str]:
-    """A pymodbus server on one end of a pseudo terminal; gives the path of the other end."""
-    ours, theirs = pty.openpty()
-    near, far = pty.openpty()
-    raise NotImplementedError((ours, theirs, near, far, os, tty, ModbusSerialServer))
-    yield ""
+    """A pymodbus server on one end of a null-modem cable of two pseudo terminals; gives the other end."""
+    near, near_end = pty.openpty()
+    far, far_end = pty.openpty()
+    for end in (near_end, far_end):
+        tty.setraw(end)
+    loop = asyncio.get_running_loop()
+    loop.add_reader(near, lambda: os.write(far, os.read(near, 1024)))
+    loop.add_reader(far, lambda: os.write(near, os.read(far, 1024)))
+    devices = [_device(unit) for unit in (1, 2, 3)]
+    server = ModbusSerialServer(
+        devices, framer=FramerType.RTU, port=os.ttyname(far_end), baudrate=19200
+    )
+    await server.serve_forever(background=True)
+    try:
+        yield os.ttyname(near_end)
+    finally:
+        await server.shutdown()
+        for end in (near, far):
+            loop.remove_reader(end)
+        for end in (near, near_end, far, far_end):
+            os.close(end)
 
 
 async def test_a_tcp_server_is_read_point_by_point() -> None:
@@ -80,6 +97,15 @@ async def test_a_tcp_server_is_read_point_by_point() -> None:
 async def test_a_serial_server_is_read_over_tcp() -> None:
     async with _tcp_server(FramerType.RTU) as port:
         settings: dict[str, object] = {"transport": "rtu_over_tcp", "host": "127.0.0.1", "port": port}
+        async with polled(link_of(settings, meter_profile(), (1, 2, 3))) as host:
+            await host.wait_for(6)
+            for unit in (1, 2, 3):
+                assert host.of(f"bus-{unit}")[0].values == _expected(unit)
+
+
+async def test_a_serial_line_is_read_through_its_port() -> None:
+    async with _serial_server() as port:
+        settings: dict[str, object] = {"transport": "rtu", "device": port, "baud": 19200}
         async with polled(link_of(settings, meter_profile(), (1, 2, 3))) as host:
             await host.wait_for(6)
             for unit in (1, 2, 3):
