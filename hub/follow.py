@@ -22,7 +22,7 @@ import msgspec
 import structlog
 
 from hub.clock import Clock
-from hub.errors import HubError, LinkError, Rejected, SinkBusy, StoreError
+from hub.errors import HubError, LinkError, Rejected, SinkBusy
 from hub.model import POISON_KEPT_BYTES, Poison, Reading
 from hub.plugin import Sink
 from hub.points import POINTS
@@ -33,6 +33,7 @@ PAUSE_MIN_S, PAUSE_MAX_S = 1.0, 60.0
 BUSY_MAX_S = 3600.0  # a receiver may ask for more; it is asked again after this
 DOUBT_S = 3600.0
 CLOSE_TIMEOUT_S = 5.0
+_UNKNOWN = -1  # the cursor, until it was read
 _SECRET = frozenset(point.name for point in POINTS.values() if point.secret)
 
 
@@ -119,7 +120,7 @@ class Follower:
         self._clock = clock
         self._limits = limits or FollowerLimits()
         self._batch_readings = self._limits.batch_readings
-        self._cursor = 0
+        self._cursor = _UNKNOWN
         self._delivered = self._rejected = self._failures = 0
         self._failures_in_a_row = 0
         self._oldest_ms: int | None = None
@@ -131,7 +132,7 @@ class Follower:
         """How it does now."""
         return FollowerStatus(
             name=self._name,
-            cursor=self._cursor,
+            cursor=max(self._cursor, 0),
             delivered=self._delivered,
             rejected=self._rejected,
             failures=self._failures,
@@ -142,10 +143,9 @@ class Follower:
     async def run(self) -> None:
         """Follow until cancelled; then the sink is closed, and neither is used again. Called once.
 
-        Raises StoreError when the cursor cannot be read at the start; later ones are waited out.
+        Raises nothing else: whatever a sink or the log raises is waited out and told in the status.
         """
         try:
-            self._cursor = await self._log.cursor(self._name)
             while True:
                 await self._clock.sleep(await self._step())
         finally:
@@ -156,6 +156,8 @@ class Follower:
     async def _step(self) -> float:
         """Deliver the next batch, or wait for one; returns the seconds to pause before the next step."""
         try:
+            if self._cursor == _UNKNOWN:
+                self._cursor = await self._log.cursor(self._name)
             batch = await self._log.read_after(self._cursor, self._batch_readings)
             if not batch:
                 self._oldest_ms = None
@@ -165,7 +167,7 @@ class Follower:
             await self._deliver(batch)
         except SinkBusy as busy:
             return self._busy_s(busy)
-        except (LinkError, TimeoutError, StoreError, _EverythingRefused) as error:
+        except (HubError, TimeoutError) as error:
             return self._pause_s(error)
         caught_up = len(batch) < self._batch_readings
         self._succeeded()
@@ -204,8 +206,17 @@ class Follower:
             raise _EverythingRefused(f"{self._name} refuses everything: {first}")
 
     async def _write(self, part: Sequence[Stored]) -> None:
-        async with asyncio.timeout(self._limits.write_timeout_s):
-            await self._sink.write([stored.reading for stored in part])
+        try:
+            async with asyncio.timeout(self._limits.write_timeout_s):
+                await self._sink.write([stored.reading for stored in part])
+        except (HubError, TimeoutError):
+            raise
+        except (
+            Exception
+        ) as error:  # of a sink the follower is the supervisor: its mistake stays its own
+            if self._failures_in_a_row == 0:
+                _log.exception("sink failed", sink=self._name)
+            raise LinkError(f"{type(error).__name__}: {error}") from error
         self._delivered += len(part)
 
     async def _settle(self, refused: Sequence[Poison], cursor: int) -> None:

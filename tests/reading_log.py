@@ -31,13 +31,14 @@ class StoredInMemory:
 
 
 class MemoryLog:
-    """Readings in a list, cursors in a dict; `full_disk` times the next writes fail."""
+    """Readings in a list; the next `full_disk` writes and `unreadable` looks at a cursor fail."""
 
     def __init__(self, readings: Sequence[Reading] = ()) -> None:
         self.stored: list[StoredInMemory] = []
         self.poison: list[Poison] = []
         self.cursors: dict[str, int] = {}
         self.full_disk = 0
+        self.unreadable = 0
         self._changed = asyncio.Condition()
         self._append(readings)
 
@@ -60,6 +61,9 @@ class MemoryLog:
 
     async def cursor(self, name: str) -> int:
         await asyncio.sleep(0)
+        if self.unreadable > 0:
+            self.unreadable -= 1
+            raise StoreError("the disk is full")
         return self.cursors.get(name, 0)
 
     async def move_cursor(self, name: str, cursor: int) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from hub import LinkError, Reading, SinkBusy, VirtualClock
+from hub import BadValue, LinkError, Reading, SinkBusy, VirtualClock
 from hub.follow import Follower, FollowerLimits
 from tests.reading_log import NOW_MS, MemoryLog, following, meter_reading
 
@@ -190,6 +190,26 @@ async def test_a_full_disk_is_waited_out_and_the_readings_sent_again(clock: Virt
         await log.reached("influx", 10)
     assert sink.writes == [READINGS[:10]] * 4
     assert follower.status.failures == 3
+
+
+async def test_a_full_disk_at_the_start_is_waited_out(clock: VirtualClock) -> None:
+    log, sink = MemoryLog(READINGS[:10]), ScriptedSink(clock=clock)
+    log.unreadable = 3
+    async with following(Follower("influx", sink, log, clock)) as follower:
+        await log.reached("influx", 10)
+    assert (sink.writes, follower.status.failures) == ([READINGS[:10]], 3)
+
+
+@pytest.mark.parametrize("mistake", [KeyError("kind"), ConnectionResetError("cut"), BadValue("x")])
+async def test_a_sinks_own_mistake_costs_a_pause_and_no_reading(
+    clock: VirtualClock, mistake: Exception
+) -> None:
+    log = MemoryLog(READINGS)
+    sink = ScriptedSink(clock=clock, troubles=iter([None, mistake, mistake]))
+    async with following(Follower("influx", sink, log, clock)) as follower:
+        await log.reached("influx", len(READINGS))
+    assert sink.taken == READINGS
+    assert (follower.status.failures, follower.status.rejected) == (2, 0)
 
 
 async def test_status_tells_what_is_wrong_and_how_old_the_oldest_waiting_reading_is(

@@ -22,7 +22,7 @@ class Nobody:
 
 def influx(endpoint: RecordingInflux) -> Sink:
     settings = {"url": endpoint.url, "bucket": "campus", "timeout_s": 5.0}
-    return open_sink("influxdb", settings, Nobody(), file="hub.toml")
+    return open_sink("influxdb", settings, Nobody(), file="hub.toml", key="sinks.longterm")
 
 
 def lines(readings: list[Reading]) -> list[str]:

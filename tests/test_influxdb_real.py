@@ -52,7 +52,7 @@ def receiver(tmp_path: Path) -> Iterator[Server]:
 
 def influx(server: Server) -> Sink:
     settings = {"url": f"http://127.0.0.1:{server.port}", "bucket": "campus", "timeout_s": 5.0}
-    return open_sink("influxdb", settings, Campus(), file="hub.toml")
+    return open_sink("influxdb", settings, Campus(), file="hub.toml", key="sinks.longterm")
 
 
 def stored(server: Server) -> Samples:

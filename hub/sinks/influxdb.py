@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
     from influxdb_client.rest import ApiException
 
-_FILE, _KEY = "hub.toml", "sinks.influxdb"
 _BODY_LINES_MAX = 5000
 _DETAIL_MAX = 200
 
@@ -49,12 +48,12 @@ class InfluxSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     username: str = ""
     ca_file: str = ""
     timeout_s: float = 10.0
-    gzip: bool = True
+    gzip: bool = False
 
 
 def open_sink(settings: Mapping[str, object], directory: Directory) -> InfluxSink:
     """The sink these settings describe, not yet connected; raises ConfigError."""
-    checked = settings_as(InfluxSettings, settings, file=_FILE, key=_KEY)
+    checked = settings_as(InfluxSettings, settings, file="", key="")
     address = urlsplit(checked.url)
     if address.scheme not in ("http", "https") or not address.hostname or address.query:
         raise _wrong("url", f"found {checked.url!r}", "write it like https://influx.example:8086")
@@ -165,7 +164,7 @@ class InfluxSink:
         except (
             ConfigError
         ) as error:  # it was right at the start; whoever replaces it may do so in steps
-            raise LinkError(str(error)) from None
+            raise LinkError(f"token_file: {error.found}") from None
         self._client = InfluxDBClientAsync(
             url=settings.url,
             token=f"{settings.username}:{secret}" if settings.username else secret,
@@ -245,4 +244,4 @@ def _read_token(name: str) -> str:
 
 
 def _wrong(key: str, found: str, hint: str) -> ConfigError:
-    return ConfigError(file=_FILE, key=f"{_KEY}.{key}", found=found, hint=hint)
+    return ConfigError(file="", key=key, found=found, hint=hint)  # the hub knows file and table
