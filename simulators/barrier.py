@@ -18,7 +18,8 @@ from simulators.relay_board import RelayBoard
 
 TRAVEL_MS = 1500
 AUTO_CLOSE_MS = 5000
-_CARS_AN_HOUR = (2, 1, 0, 0, 1, 4, 12, 25, 22, 14, 12, 14, 20, 16, 12, 12, 16, 24, 26, 18, 12, 10, 8, 4)  # fmt: skip
+_MORNING_CARS = (2, 1, 0, 0, 1, 4, 12, 25, 22, 14, 12, 14)
+_CARS_AN_HOUR = (*_MORNING_CARS, 20, 16, 12, 12, 16, 24, 26, 18, 12, 10, 8, 4)
 
 
 class Relay(IntEnum):

@@ -11,7 +11,8 @@ from simulators.ledger import Deed
 from simulators.machine import EPOCH_MS, HOUR_MS, MINUTE_MS, Birth, Happening, plain_value
 from simulators.relay_board import RelayBoard
 
-_CARS_AN_HOUR = (2, 1, 0, 0, 1, 4, 12, 25, 22, 14, 12, 14, 20, 16, 12, 12, 16, 24, 26, 18, 12, 10, 8, 4)  # fmt: skip
+_MORNING_CARS = (2, 1, 0, 0, 1, 4, 12, 25, 22, 14, 12, 14)
+_CARS_AN_HOUR = (*_MORNING_CARS, 20, 16, 12, 12, 16, 24, 26, 18, 12, 10, 8, 4)
 _LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"  # a plate has neither I nor O
 _SYMBOLS = _LETTERS + "0123456789"
 _NO_PLATE = "_无_"

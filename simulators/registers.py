@@ -196,8 +196,8 @@ class RegisterLayout:
         holes = not self.limits.gaps and any(address not in table for address in asked)
         if misaligned or not inside or holes:
             raise Refused(ILLEGAL_ADDRESS)
-        found = (cell for address in asked for cell in table.get(address, ()))
-        return tuple(dict.fromkeys(found))
+        found = {cell.name: cell for address in asked for cell in table.get(address, ())}
+        return tuple(found.values())
 
     def read(
         self, request: tuple[int, int, int], values: Mapping[str, Value]

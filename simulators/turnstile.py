@@ -12,7 +12,8 @@ from simulators.ledger import Deed
 from simulators.machine import EPOCH_MS, HOUR_MS, MINUTE_MS, Birth, Happening, plain_value
 from simulators.relay_board import RelayBoard
 
-_PEOPLE_A_MINUTE = (0.2, 0.1, 0, 0, 0, 0.3, 1.5, 3, 2, 1.5, 1.5, 3, 3, 2.5, 1.5, 1.2, 1.5, 3, 3, 2.5, 2, 2.5, 2, 0.5)  # fmt: skip
+_MORNING_PEOPLE = (0.2, 0.1, 0, 0, 0, 0.3, 1.5, 3, 2, 1.5, 1.5, 3)
+_PEOPLE_A_MINUTE = (*_MORNING_PEOPLE, 3, 2.5, 1.5, 1.2, 1.5, 3, 3, 2.5, 2, 2.5, 2, 0.5)
 _MOST_A_MINUTE = 3
 _PASSAGE_MS = 2500
 _EVENTS = (

@@ -1,4 +1,4 @@
-"""A washing machine in a self-service laundry: idle, paid, running through its program, waiting to be emptied."""
+"""A washing machine in a self-service laundry: idle, paid, running, waiting to be emptied."""
 
 from __future__ import annotations
 

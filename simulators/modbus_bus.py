@@ -1,0 +1,98 @@
+"""One RS-485 bus, or one Modbus TCP gateway before it: its slaves, its time, one talker at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from hub import Clock
+from simulators.faults import FaultKind
+from simulators.line import Line, Schedule
+from simulators.slave import Answer, Slave
+
+_WAITING_MAX = 64
+_BROADCAST = 0
+_RTU_OVERHEAD = 3  # unit and CRC around a PDU on the wire
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """A request as it came in: `frame` writes an answer in the words of its connection, `send` sends it."""
+
+    unit: int
+    pdu: bytes
+    arrived_s: float
+    frame: Callable[[int, bytes], bytes]
+    send: Callable[[bytes], None]
+
+
+class Bus:
+    """A bus. Whoever asks is answered in turn; a unit that is not there is silence."""
+
+    def __init__(self, slaves: Iterable[Slave], line: Line, clock: Clock) -> None:
+        self.slaves: Mapping[int, Slave] = {slave.unit: slave for slave in slaves}
+        self.line = line
+        self.clock = clock
+        self.exchanges = 0
+        self.refused = 0
+        self._schedule = Schedule(line)
+        self._waiting: asyncio.Queue[Request] = asyncio.Queue(_WAITING_MAX)
+
+    def ask(self, request: Request) -> None:
+        """Put a request in the queue; one too many is dropped and counted, as a serial server does."""
+        try:
+            self._waiting.put_nowait(request)
+        except asyncio.QueueFull:
+            self.refused += 1
+
+    async def run(self) -> None:
+        """Serve the bus until cancelled."""
+        async with asyncio.TaskGroup() as late:
+            while True:
+                request = await self._waiting.get()
+                await self._serve(request, late)
+
+    async def _serve(self, request: Request, late: asyncio.TaskGroup) -> None:
+        self.exchanges += 1
+        now_ms = self.clock.now_ms()
+        asked = len(request.pdu) + _RTU_OVERHEAD
+        slave = self.slaves.get(request.unit)
+        if request.unit == _BROADCAST:
+            for listener in self.slaves.values():
+                listener.broadcast(request.pdu, now_ms)
+        answer = slave.answer(request.pdu, now_ms) if slave else None
+        if slave is None or answer is None:
+            self._schedule.place(request.arrived_s, asked, 0, 0.0)
+            return
+        length = len(answer.pdu) + _RTU_OVERHEAD
+        slot = self._schedule.place(request.arrived_s, asked, length, slave.turnaround_s)
+        await self._until(slot.answered_s)
+        await self._send(request, answer, late)
+        self._schedule.delivered(slot, self.clock.monotonic_s())
+
+    async def _until(self, time_s: float) -> None:
+        pause_s = time_s - self.clock.monotonic_s()
+        if pause_s > 0 and self.line.speed:
+            await self.clock.sleep(pause_s)
+
+    async def _send(self, request: Request, answer: Answer, late: asyncio.TaskGroup) -> None:
+        frame = request.frame(answer.unit, answer.pdu)
+        fault = answer.fault
+        kind = fault.kind if fault else None
+        if fault is None:
+            request.send(frame)
+        elif kind is FaultKind.DELAY:
+            await self.clock.sleep(fault.delay_s())
+            request.send(frame)
+        elif kind is FaultKind.LATE:
+            # The line goes on: a serial server sends what it has kept when its client has given up.
+            late.create_task(self._send_late(request, frame, fault.delay_s()), name="late answer")
+        elif kind in (FaultKind.GARBAGE, FaultKind.TRUNCATION):
+            request.send(fault.spoil(frame))
+        else:
+            request.send(frame * 2 if kind is FaultKind.DOUBLED else frame)
+
+    async def _send_late(self, request: Request, frame: bytes, delay_s: float) -> None:
+        await self.clock.sleep(delay_s)
+        request.send(frame)
