@@ -80,9 +80,14 @@ class Sink(Protocol):
     async def write(self, batch: Sequence[Reading]) -> None:
         """Deliver readings, in order; returns when the receiver has taken all of them.
 
-        Never called in parallel, never after `close`. Writing the same reading again must change nothing.
-        Raises Rejected when the receiver will never take this batch as it is (the hub then looks for the
-        bad reading by halving), SinkBusy to be called again later, LinkError when it cannot be reached.
+        Never called in parallel, never after `close`; cancelled when it takes longer than a minute. After
+        any error, a time-out or a crash of the hub the same readings come again with the same values, and
+        writing them again must change nothing, whatever part the receiver had already taken.
+
+        Raises Rejected only for what is wrong with the readings themselves and always will be: the hub
+        halves the batch down to the one to blame and puts that into quarantine. SinkBusy asks to be called
+        again later. LinkError is everything else (unreachable, wrong token, no such bucket): no reading is
+        given up, and the hub tries again with growing pauses. The texts are shown to a person: no secrets.
         """
 
     async def close(self) -> None:

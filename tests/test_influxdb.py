@@ -22,7 +22,7 @@ from hub import (
 from hub import SinkBusy as Busy
 from hub.follow import Follower, FollowerLimits
 from hub.plugin import open_sink, sink_names
-from hub.sinks.influxdb import InfluxSink
+from hub.sinks.influxdb import InfluxSettings, InfluxSink
 from tests.reading_log import NOW_MS, MemoryLog, following, meter_reading
 from tests.recording_influx import (
     CUT,
@@ -463,3 +463,8 @@ def test_a_token_file_that_will_not_do_is_refused_without_showing_it(
     with pytest.raises(ConfigError, match=found) as caught:
         influx("http://influx:8086", token_file=secret_file(tmp_path, text, mode))
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", InfluxSettings.__struct_fields__)
+def test_every_setting_is_explained(key: str) -> None:
+    assert f"| `{key}` |" in Path("docs/influxdb.md").read_text("utf-8")
