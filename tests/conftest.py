@@ -24,6 +24,26 @@ def victoria_metrics(tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Campaigns take their size and seed from the command line; both are short in CI."""
+    parser.addoption("--rounds", type=int, default=10, help="rounds of kill and fault campaigns")
+    parser.addoption("--seed", type=int, default=1, help="seed of campaigns")
+
+
+@pytest.fixture
+def rounds(request: pytest.FixtureRequest) -> int:
+    """How many rounds a campaign runs."""
+    number: int = request.config.getoption("--rounds")
+    return number
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """The seed of a campaign."""
+    number: int = request.config.getoption("--seed")
+    return number
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say aloud how many tests were skipped, and why."""
     skipped = terminalreporter.stats.get("skipped", [])

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from hub.cli.show import shown
 from hub.clock import Clock, SystemClock
 from hub.errors import ConfigError, LinkError
 from hub.model import Device, Link, Poison, Reading
@@ -118,9 +119,9 @@ def read(
         return
     table = Table("point", "value", "unit", "", title=f"{device} ({installed.profile.name})")
     for name, value in reading.values.items():
-        shown = "***" if POINTS[name].secret else str(value)
+        text = "***" if POINTS[name].secret else shown(value)
         unit = POINTS[name].unit.replace("1", "")
-        table.add_row(name, shown, unit, reading.uncertain.get(name, ""))
+        table.add_row(name, text, unit, reading.uncertain.get(name, ""))
     for name, reason in reading.bad.items():
         table.add_row(name, "-", "", reason)
     Console().print(table)
