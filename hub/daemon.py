@@ -10,18 +10,19 @@ import asyncio
 import os
 import signal
 import socket
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import structlog
 
 from hub.clock import Clock
 from hub.config import HubConfig, load_config
-from hub.errors import HubError, StoreError
+from hub.errors import ConfigErrors, HubError, StoreError
 from hub.follow import Follower
 from hub.ingest import Ingest
 from hub.journal import Journal, JournalOptions, open_journal
-from hub.plugin import open_sink
+from hub.plugin import link_mistakes, open_sink
 from hub.presence import Change, Presence
 from hub.site import Site, load_site
 from hub.status import (
@@ -85,9 +86,10 @@ class Daemon:
                     for follower in self._followers
                 ),
             ]
-            notify("READY=1")
-            _log.info("hub is ready", links=len(self._site.links), site=self._site.name)
-            await stop.wait()
+            with _signals(stop, lambda: tasks.create_task(self.reload(), name="reload")):
+                notify("READY=1")
+                _log.info("hub is ready", links=len(self._site.links), site=self._site.name)
+                await stop.wait()
             notify("STOPPING=1")
             await self._supervisor.stop()
             for task in others:
@@ -220,6 +222,19 @@ class Daemon:
             notify("WATCHDOG=1")
 
 
+@contextmanager
+def _signals(stop: asyncio.Event, reload: Callable[[], object]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    actions = {signal.SIGTERM: stop.set, signal.SIGINT: stop.set, signal.SIGHUP: reload}
+    for number, action in actions.items():
+        loop.add_signal_handler(number, action)
+    try:
+        yield
+    finally:
+        for number in actions:
+            loop.remove_signal_handler(number)
+
+
 def notify(message: str) -> None:
     """Tell systemd, when it asked to be told; never fails."""
     address = os.environ.get("NOTIFY_SOCKET")
@@ -240,26 +255,14 @@ async def serve(folder: Path, *, clock: Clock, stop: asyncio.Event) -> None:
     """
     config = load_config(folder)
     site = load_site(folder)
-    config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    mistakes = link_mistakes(site.links)
+    if mistakes:
+        raise ConfigErrors(tuple(mistakes))
     options = JournalOptions(
         keep_days=config.journal.keep_days,
         size_max_bytes=int(config.journal.max_size_gb * 1e9),
     )
-    async with (
-        open_journal(config.data / "journal.db", clock=clock, options=options) as journal,
-        asyncio.TaskGroup() as reloads,
-    ):
+    config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    async with open_journal(config.data / "journal.db", clock=clock, options=options) as journal:
         daemon = Daemon(folder=folder, clock=clock, config=config, site=site, journal=journal)
-        loop = asyncio.get_running_loop()
-        actions = {
-            signal.SIGTERM: stop.set,
-            signal.SIGINT: stop.set,
-            signal.SIGHUP: lambda: reloads.create_task(daemon.reload(), name="reload"),
-        }
-        for number, action in actions.items():
-            loop.add_signal_handler(number, action)
-        try:
-            await daemon.run(stop)
-        finally:
-            for number in actions:
-                loop.remove_signal_handler(number)
+        await daemon.run(stop)

@@ -7,14 +7,14 @@ what it raises is a ConfigError, so `dormhub check` can try it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Protocol, TypeAlias, TypeVar
 
 import msgspec
 
 from hub.clock import Clock
-from hub.errors import ConfigError
+from hub.errors import ConfigError, ConfigErrors
 from hub.model import Device, Link, Poison, Reading
 
 DRIVER_GROUP = "dormhub.drivers"
@@ -119,6 +119,19 @@ def open_driver(link: Link) -> Driver:
         found=f"no driver {link.driver!r}",
         hint="installed: " + ", ".join(driver_names()),
     )
+
+
+def link_mistakes(links: Iterable[Link]) -> list[ConfigError]:
+    """What is wrong with these links' settings; each driver is made, none is run."""
+    mistakes: list[ConfigError] = []
+    for link in links:
+        try:
+            open_driver(link)
+        except ConfigErrors as errors:
+            mistakes.extend(errors.errors)
+        except ConfigError as error:
+            mistakes.append(error)
+    return mistakes
 
 
 def open_sink(

@@ -1,4 +1,4 @@
-"""Devices of our MQTT convention that send numbered messages at a steady rate, and remember what was acknowledged."""
+"""Meters of our MQTT convention: numbered messages at a steady rate, and what the broker acknowledged."""
 
 from __future__ import annotations
 

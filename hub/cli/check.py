@@ -10,7 +10,7 @@ from hub.cli.options import DEFAULT_CONFIG, ConfigOption
 from hub.config import HubConfig, load_config
 from hub.errors import ConfigError, ConfigErrors
 from hub.model import Device
-from hub.plugin import open_driver, open_sink
+from hub.plugin import link_mistakes, open_sink
 from hub.profile import Confidence
 from hub.site import Site, load_site
 
@@ -61,11 +61,7 @@ def find_mistakes(folder: Path) -> tuple[HubConfig | None, Site | None, list[Con
         site = load_site(folder)
     except ConfigError as error:
         errors.extend(_each(error))
-    for link in site.links if site else ():
-        try:
-            open_driver(link)
-        except ConfigError as error:
-            errors.extend(_each(error))
+    errors += link_mistakes(site.links if site else ())
     for name, sink in (settings.sinks if settings else {}).items():
         file = str(folder / "hub.toml")
         try:
