@@ -211,9 +211,8 @@ class Follower:
                 await self._sink.write([stored.reading for stored in part])
         except (HubError, TimeoutError):
             raise
-        except (
-            Exception
-        ) as error:  # of a sink the follower is the supervisor: its mistake stays its own
+        except Exception as error:
+            # Of a sink the follower is the supervisor: a sink's mistake costs that sink, not the hub.
             if self._failures_in_a_row == 0:
                 _log.exception("sink failed", sink=self._name)
             raise LinkError(f"{type(error).__name__}: {error}") from error
@@ -235,7 +234,7 @@ class Follower:
             link=self._name,
             source=reading.device,
             reason="refused",
-            payload=(f"{refusal}\n".encode() + body)[:POISON_KEPT_BYTES],
+            payload=(f"{refusal}\n".encode(errors="replace") + body)[:POISON_KEPT_BYTES],
         )
 
     def _doubted_enough(self) -> bool:
@@ -252,11 +251,13 @@ class Follower:
         """Note a failure; returns the pause: doubled each time, half of it left to chance.
 
         From the second failure in a row on, batches become smaller: a receiver or a line that is too slow
-        for a large one, or cuts it off, may still take a small one.
+        for a large one, or cuts it off, may still take a small one. A refusal of everything is judged by a
+        full batch, so that a bad reading finds others beside it.
         """
         if self._failures_in_a_row == 0:
             _log.warning("sink is away", sink=self._name, reason=str(error))
         if isinstance(error, _EverythingRefused):
+            self._batch_readings = self._limits.batch_readings
             if self._doubt_since_s is None:
                 self._doubt_since_s = self._clock.monotonic_s()
         elif self._failures_in_a_row > 0:

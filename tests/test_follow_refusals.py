@@ -11,21 +11,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub import Reading, Rejected, VirtualClock
+from hub import LinkError, Reading, Rejected, VirtualClock
 from hub.follow import DOUBT_S, Follower, FollowerLimits
 from tests.reading_log import NOW_MS, MemoryLog, following, meter_reading
 
 
 @dataclass(kw_only=True)
 class PickySink:
-    """Refuses any batch that holds a reading of a device in `hated`."""
+    """Refuses any batch that holds a reading of a device in `hated`; is away for its first `outages`."""
 
     hated: frozenset[str] = frozenset({"bad"})
+    outages: int = 0
     requests: int = 0
     taken: list[Reading] = field(default_factory=list)
 
     async def write(self, batch: Sequence[Reading]) -> None:
         self.requests += 1
+        if self.requests <= self.outages:
+            raise LinkError("connection refused")
         if any(reading.device in self.hated for reading in batch):
             raise Rejected("HTTP 400: no such luck")
         self.taken += batch
@@ -139,6 +142,16 @@ async def test_a_bad_reading_alone_waits_until_another_shows_that_the_receiver_i
         await log.reached("influx", 2)
     assert (waiting.cursor, waiting.rejected) == (0, 0)
     assert (follower.status.rejected, follower.status.delivered) == (1, 1)
+
+
+async def test_a_bad_reading_first_after_an_outage_does_not_wait_for_company() -> None:
+    given_ = readings(100, frozenset({0}))
+    log, clock = MemoryLog(given_), _clock()
+    sink = PickySink(outages=20)
+    async with following(Follower("influx", sink, log, clock)):
+        await log.reached("influx", 100)
+    assert sink.taken == given_[1:]
+    assert clock.monotonic_s() < DOUBT_S
 
 
 async def test_a_full_disk_during_the_search_loses_no_refusal() -> None:

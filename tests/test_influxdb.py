@@ -205,6 +205,15 @@ async def test_400_and_422_are_about_the_content(
         await sink.write(READINGS)
 
 
+async def test_whatever_the_receiver_says_can_be_written_down(
+    endpoint: RecordingInflux, sink: InfluxSink
+) -> None:
+    endpoint.script.append(Answer(status=400, body=b'{"message": "\\ud800 ' + b"x" * 999 + b'"}'))
+    with pytest.raises(Rejected) as caught:
+        await sink.write(READINGS)
+    assert len(str(caught.value).encode()) < 250
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 401, 403, 404, 405, 408, 500, 502, 504])
 async def test_every_other_error_is_the_links_and_no_readings_fault(
     endpoint: RecordingInflux, sink: InfluxSink, status: int
@@ -244,6 +253,13 @@ async def test_a_200_is_not_the_answer_of_an_influxdb(
             0.0,
         ),
         ((("Retry-After", "Sun, 22 Nov 2026 19:02:00 GMT"),), None),
+        (
+            (
+                ("Date", "Sun, 22 Nov 2026 19:00:00 GMT"),
+                ("Retry-After", "Sun, 22 Nov 2026 19:02:00 -0000"),
+            ),
+            120.0,
+        ),
         ((("Retry-After", "soon"),), None),
         ((), None),
     ],

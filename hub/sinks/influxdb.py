@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -205,7 +205,7 @@ def _told(error: ApiException) -> str:
     """Status and the receiver's own words, bounded."""
     detail = error.message.decode("utf-8", "replace") if isinstance(error.message, bytes) else ""
     words = " ".join((detail or str(error.message or error.reason)).split())
-    return f"HTTP {error.status}: {words[:_DETAIL_MAX]}"
+    return f"HTTP {error.status}: {words[:_DETAIL_MAX]}".encode(errors="replace").decode()
 
 
 def _retry_after_s(error: ApiException) -> float | None:
@@ -221,9 +221,10 @@ def _retry_after_s(error: ApiException) -> float | None:
 
 def _http_date(text: str) -> datetime | None:
     try:
-        return parsedate_to_datetime(text)
+        date = parsedate_to_datetime(text)
     except ValueError:
         return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def _read_token(name: str) -> str:
