@@ -38,6 +38,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Another seed, another campus day.")] = 1,
 ) -> None:
     """A simulated campus on real protocols, and its readings arriving. Exit code 0 when all were heard."""
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         heard_all = asyncio.run(_demo(folder, seconds, seed))
     except KeyboardInterrupt:
@@ -47,7 +48,6 @@ def demo(
 
 async def _demo(folder: Path, seconds: float, seed: int) -> bool:
     config = folder / "config"
-    folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
