@@ -57,7 +57,7 @@ async def _tcp_server(framer: FramerType) -> AsyncIterator[int]:
     try:
         yield port
     finally:
-        await server.shutdown()
+        await server.shutdown()  # type: ignore[no-untyped-call]
 
 
 @asynccontextmanager
@@ -78,7 +78,7 @@ async def _serial_server() -> AsyncIterator[str]:
     try:
         yield os.ttyname(near_end)
     finally:
-        await server.shutdown()
+        await server.shutdown()  # type: ignore[no-untyped-call]
         for end in (near, far):
             loop.remove_reader(end)
         for end in (near, near_end, far, far_end):
@@ -96,7 +96,11 @@ async def test_a_tcp_server_is_read_point_by_point() -> None:
 
 async def test_a_serial_server_is_read_over_tcp() -> None:
     async with _tcp_server(FramerType.RTU) as port:
-        settings: dict[str, object] = {"transport": "rtu_over_tcp", "host": "127.0.0.1", "port": port}
+        settings: dict[str, object] = {
+            "transport": "rtu_over_tcp",
+            "host": "127.0.0.1",
+            "port": port,
+        }
         async with polled(link_of(settings, meter_profile(), (1, 2, 3))) as host:
             await host.wait_for(6)
             for unit in (1, 2, 3):
