@@ -52,7 +52,7 @@ async def _demo(folder: Path, seconds: float, seed: int) -> bool:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    sim = [sys.executable, "-m", "simulators.campus"]
+    sim = [sys.executable, "-m", "simulators.command"]
     write = [*sim, "--write-demo", str(config), "--broker-port", str(port), "--seed", str(seed)]
     writer = await asyncio.create_subprocess_exec(*write)
     if await writer.wait():
