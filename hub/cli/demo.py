@@ -16,11 +16,10 @@ from rich.console import Console
 from rich.live import Live
 
 from hub.cli.demo_broker import free_port, running_broker
-from hub.cli.show import DeviceRow, device_rows, device_table, summary
+from hub.cli.show import device_rows, device_table, summary
 from hub.config import load_config
 from hub.errors import HubError
 from hub.journal import JournalReader
-from hub.presence import Presence
 from hub.site import Site, load_site
 from hub.status import read_status
 
@@ -65,16 +64,14 @@ async def _demo(folder: Path, seconds: float, seed: int) -> bool:
         _process(hub, folder / "hub.log") as daemon,
     ):
         print(f"broker: {broker}; configuration, data and logs: {folder}/", flush=True)
-        rows = await _show(load_site(config), load_config(config).data, seconds, stop, daemon)
+        site = load_site(config)
+        heard = await _show(site, load_config(config).data, seconds, stop, daemon)
         status = read_status(load_config(config).data)
+    silent = sorted({device.id for device in site.devices()} - heard)
+    missing = f"not heard: {', '.join(silent[:10])}" if silent else "every device was heard"
     readings = status.store.readings if status else 0
-    silent = [row.id for row in rows if row.presence is not Presence.ONLINE]
-    print(f"{summary(rows)}; {readings} readings stored" + _not_heard(silent), flush=True)
-    return bool(rows) and not silent
-
-
-def _not_heard(silent: list[str]) -> str:
-    return f"; not heard: {', '.join(silent[:10])}" if silent else "; every device was heard"
+    print(f"{len(heard)} of {len(heard) + len(silent)} devices, {readings} readings: {missing}")
+    return not silent
 
 
 @asynccontextmanager
@@ -111,22 +108,26 @@ async def _show(
     seconds: float,
     stop: asyncio.Event,
     daemon: asyncio.subprocess.Process,
-) -> list[DeviceRow]:
-    """The live table (plain lines where there is no terminal) until the time is over; the last rows."""
+) -> set[str]:
+    """The live table (plain lines where there is no terminal) until the time is over; who was heard."""
     console = Console()
-    end_s = time.monotonic() + (seconds or float("inf"))
+    began_s = time.monotonic()
     next_line_s = 0.0
-    rows: list[DeviceRow] = []
+    heard: set[str] = set()
     with (
         await _journal_of(data, daemon) as reader,
         Live(console=console, auto_refresh=False, transient=True) as live,
     ):
-        while time.monotonic() < end_s and not stop.is_set() and daemon.returncode is None:
+        while not stop.is_set() and daemon.returncode is None:
+            passed_s = time.monotonic() - began_s
+            if seconds and passed_s > seconds:
+                break
             rows = device_rows(site, reader, building="", link="")
+            heard |= {row.id for row in rows if row.age_s is not None and row.age_s < passed_s}
             if console.is_terminal:
                 live.update(device_table(rows, f"{site.name}: {summary(rows)}"), refresh=True)
-            elif time.monotonic() >= next_line_s:
+            elif passed_s >= next_line_s:
                 print(summary(rows), flush=True)
-                next_line_s = time.monotonic() + PLAIN_LINE_EVERY_S
+                next_line_s += PLAIN_LINE_EVERY_S
             await asyncio.sleep(REFRESH_S)
-    return rows
+    return heard
