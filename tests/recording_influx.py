@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -49,6 +50,7 @@ Judge = Callable[[Request], Answer]
 class RecordingInflux:
     """The endpoint: `script` is answered first, one answer each; afterwards `judge` decides."""
 
+    scheme: str = "http"
     port: int = 0
     requests: list[Request] = field(default_factory=list)
     taken: list[str] = field(default_factory=list)
@@ -59,7 +61,7 @@ class RecordingInflux:
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     async def wait_for(self, condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
         """Return when the condition holds after some request; raises TimeoutError."""
@@ -113,10 +115,12 @@ async def _read_request(reader: asyncio.StreamReader) -> Request | None:
 
 
 @asynccontextmanager
-async def recording_influx() -> AsyncIterator[RecordingInflux]:
+async def recording_influx(tls: ssl.SSLContext | None = None) -> AsyncIterator[RecordingInflux]:
     """The endpoint, listening on a free loopback port."""
-    endpoint = RecordingInflux()
-    server = await asyncio.start_server(endpoint.serve, "127.0.0.1", 0, limit=16 * 1024 * 1024)
+    endpoint = RecordingInflux(scheme="https" if tls else "http")
+    server = await asyncio.start_server(
+        endpoint.serve, "127.0.0.1", 0, limit=16 * 1024 * 1024, ssl=tls
+    )
     endpoint.port = server.sockets[0].getsockname()[1]
     try:
         yield endpoint

@@ -1,72 +1,31 @@
-"""The InfluxDB sink against an endpoint that records what it is sent and answers as it is told."""
+"""The InfluxDB sink against an endpoint that records what it is sent: lines, and what an answer means."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from hub import (
-    ConfigError,
     Device,
     LinkError,
     Place,
     Reading,
     Rejected,
-    VirtualClock,
-    load_profiles,
 )
 from hub import SinkBusy as Busy
-from hub.follow import Follower, FollowerLimits
-from hub.plugin import open_sink, sink_names
-from hub.sinks.influxdb import InfluxSettings, InfluxSink
-from tests.reading_log import NOW_MS, MemoryLog, following, meter_reading
+from hub.plugin import open_sink
+from hub.sinks.influxdb import InfluxSink
+from tests.influx_case import LINES, METER, PROFILE, READINGS, SERIES, Campus, influx, secret_file
+from tests.reading_log import NOW_MS, meter_reading
 from tests.recording_influx import (
-    CUT,
     NO_ANSWER,
     Answer,
     RecordingInflux,
-    Request,
     recording_influx,
 )
-
-PROFILE = load_profiles().get("eastron_sdm120", {}, place="tests")
-METER = Device(
-    id="m-1",
-    profile=PROFILE,
-    link="b1-f1",
-    address="1",
-    place=Place(building="B 1", floor="1", room="101"),
-)
-SERIES = (
-    r"electricity_meter,building=B\ 1,device=m-1,floor=1,link=b1-f1,profile=eastron_sdm120,room=101"
-)
-READINGS = [meter_reading(number) for number in range(100)]
-LINES = [
-    f"{SERIES} active_power_total={n + 0.5},energy_import={n * 10}i {NOW_MS + n * 60_000}"
-    for n in range(100)
-]
-
-
-class Campus:
-    """A directory whose devices may move."""
-
-    def __init__(self, *devices: Device) -> None:
-        self.devices = {device.id: device for device in devices}
-
-    def device(self, name: str) -> Device | None:
-        return self.devices.get(name)
-
-
-def influx(url: str, **settings: object) -> InfluxSink:
-    """The sink as the hub opens it."""
-    wanted = {"url": url, "bucket": "campus", "org": "dorm", **settings}
-    sink = open_sink("influxdb", wanted, Campus(METER), file="hub.toml", key="sinks.longterm")
-    assert isinstance(sink, InfluxSink)
-    return sink
 
 
 @pytest.fixture
@@ -80,16 +39,6 @@ async def sink(endpoint: RecordingInflux) -> AsyncIterator[InfluxSink]:
     opened = influx(endpoint.url, timeout_s=1.0)
     yield opened
     await opened.close()
-
-
-async def follow(endpoint: RecordingInflux, readings: Sequence[Reading]) -> Follower:
-    """Follow these readings to the endpoint until all are done with; on virtual time."""
-    log, clock = MemoryLog(readings), VirtualClock(start_ms=NOW_MS)
-    sink = influx(endpoint.url, timeout_s=0.5)
-    async with following(Follower("influx", sink, log, clock)) as follower:
-        await log.reached("influx", len(readings))
-    assert follower.status.rejected == len(log.poison)
-    return follower
 
 
 # What is sent
@@ -128,13 +77,6 @@ async def test_with_a_user_name_the_file_holds_the_password(
     await sink.write(READINGS[:1])
     await sink.close()
     assert endpoint.requests[0].headers["authorization"] == "Basic aHViOnMzY3JldA=="
-
-
-def secret_file(folder: Path, text: str = "s3cret\n", mode: int = 0o600) -> str:
-    path = folder / "influx.token"
-    path.write_text(text, "utf-8")
-    path.chmod(mode)
-    return str(path)
 
 
 async def test_plates_credentials_and_bad_points_never_leave(
@@ -334,153 +276,3 @@ async def test_a_token_file_gone_while_running_is_a_link_error(
     (tmp_path / "influx.token").unlink()
     with pytest.raises(LinkError, match="cannot read"):
         await sink.write(READINGS)
-
-
-# Sink and follower together
-
-
-async def test_a_connection_cut_in_the_answer_sends_the_very_same_bytes_again(
-    endpoint: RecordingInflux,
-) -> None:
-    endpoint.script.append(Answer(status=CUT))
-    await follow(endpoint, READINGS)
-    first, second = endpoint.requests
-    assert first.body == second.body
-    assert second.lines == LINES
-
-
-async def test_a_time_out_sends_the_same_readings_again(endpoint: RecordingInflux) -> None:
-    endpoint.script.append(Answer(status=NO_ANSWER))
-    follower = await follow(endpoint, READINGS)
-    assert [request.lines for request in endpoint.requests] == [LINES, LINES]
-    assert follower.status.failures == 1
-
-
-async def test_through_errors_of_every_kind_all_arrives_in_order(
-    endpoint: RecordingInflux,
-) -> None:
-    troubles = [Answer(status=status) for status in (503, 500, 401, CUT, 404, 429, 413, NO_ANSWER)]
-    endpoint.script.extend(troubles)
-    follower = await follow(endpoint, READINGS)
-    assert list(dict.fromkeys(endpoint.taken)) == LINES
-    assert follower.status.rejected == 0
-
-
-async def test_retry_after_is_obeyed(endpoint: RecordingInflux) -> None:
-    clock, log = VirtualClock(start_ms=NOW_MS), MemoryLog(READINGS)
-    endpoint.script.append(Answer(status=429, headers=(("Retry-After", "90"),)))
-    times_s = list[float]()
-    endpoint.judge = lambda request: (times_s.append(clock.monotonic_s()), Answer())[1]
-    async with following(Follower("influx", influx(endpoint.url), log, clock)):
-        await log.reached("influx", 100)
-    assert times_s == [90.0]
-    assert endpoint.taken == LINES
-
-
-async def test_one_bad_line_is_found_within_ten_requests_and_the_others_arrive_in_order(
-    endpoint: RecordingInflux,
-) -> None:
-    endpoint.judge = lambda request: Answer(
-        status=400 if LINES[37] in request.lines else 204, body=b'{"message": "bad timestamp"}'
-    )
-    follower = await follow(endpoint, READINGS)
-    assert len(endpoint.requests) <= 10
-    assert endpoint.taken == LINES[:37] + LINES[38:]
-    assert (follower.status.delivered, follower.status.rejected) == (99, 1)
-
-
-async def test_a_missing_bucket_quarantines_nothing_and_all_arrives_once_it_is_there(
-    endpoint: RecordingInflux,
-) -> None:
-    endpoint.script.extend([Answer(status=404, body=b'{"message": "bucket not found"}')] * 30)
-    follower = await follow(endpoint, READINGS)
-    assert endpoint.taken == LINES
-    assert (follower.status.rejected, follower.status.failures) == (0, 30)
-
-
-async def test_a_receiver_that_stores_a_part_and_refuses_the_rest_ends_with_every_good_line(
-    endpoint: RecordingInflux,
-) -> None:
-    """InfluxDB writes the good lines of a refused body: the search sends them again, unchanged."""
-    stored = dict[str, str]()
-
-    def partly(request: Request) -> Answer:
-        good = [text for text in request.lines if text != LINES[5]]
-        for text in good:
-            series, fields, time = text.rsplit(" ", 2)
-            assert stored.setdefault(f"{series} {time}", fields) == fields
-        return Answer(status=204 if good == request.lines else 422, body=b"partial write")
-
-    endpoint.judge = partly
-    await follow(endpoint, READINGS)
-    assert len(stored) == 99
-
-
-async def test_a_slow_receiver_gets_smaller_batches_until_it_answers_in_time(
-    endpoint: RecordingInflux,
-) -> None:
-    endpoint.judge = lambda request: Answer(status=204 if len(request.lines) <= 10 else NO_ANSWER)
-    log, clock = MemoryLog(READINGS[:40]), VirtualClock(start_ms=NOW_MS)
-    sink = influx(endpoint.url, timeout_s=0.1)
-    limits = FollowerLimits(batch_readings=40)
-    async with following(Follower("influx", sink, log, clock, limits)):
-        await log.reached("influx", 40)
-    assert endpoint.taken == LINES[:40]
-
-
-async def test_cancelled_while_the_receiver_is_silent_it_ends_at_once(
-    endpoint: RecordingInflux,
-) -> None:
-    endpoint.script.append(Answer(status=NO_ANSWER))
-    log, clock = MemoryLog(READINGS), VirtualClock(start_ms=NOW_MS)
-    task = asyncio.create_task(Follower("influx", influx(endpoint.url), log, clock).run())
-    await endpoint.wait_for(lambda: len(endpoint.requests) == 1)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert log.cursors == {}
-
-
-# Settings
-
-
-def test_the_sink_is_found_by_its_entry_point() -> None:
-    assert "influxdb" in sink_names()
-
-
-@pytest.mark.parametrize(
-    ("settings", "key"),
-    [
-        ({"url": "influx:8086"}, "sinks.longterm.url"),
-        ({"url": "ftp://influx"}, "sinks.longterm.url"),
-        ({"url": "http://a:b@influx"}, "sinks.longterm.url"),
-        ({"bucket": ""}, "sinks.longterm.bucket"),
-        ({"timeout_s": 0.0}, "sinks.longterm.timeout_s"),
-        ({"timeout_s": "10"}, "sinks.longterm.timeout_s"),
-        ({"username": "hub"}, "sinks.longterm.token_file"),
-        ({"token_file": "/nowhere/token"}, "sinks.longterm.token_file"),
-        ({"ca_file": "/nowhere/ca.pem"}, "sinks.longterm.ca_file"),
-        ({"token": "s3cret"}, "sinks.longterm"),
-    ],
-)
-def test_a_wrong_setting_is_named(settings: dict[str, object], key: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        influx(str(settings.pop("url", "http://influx:8086")), **settings)
-    assert caught.value.key == key
-
-
-@pytest.mark.parametrize(
-    ("text", "mode", "found"),
-    [("", 0o600, "no token"), ("two\nlines", 0o600, "no token"), ("s3cret", 0o644, "everybody")],
-)
-def test_a_token_file_that_will_not_do_is_refused_without_showing_it(
-    tmp_path: Path, text: str, mode: int, found: str
-) -> None:
-    with pytest.raises(ConfigError, match=found) as caught:
-        influx("http://influx:8086", token_file=secret_file(tmp_path, text, mode))
-    assert "s3cret" not in str(caught.value)
-
-
-@pytest.mark.parametrize("key", InfluxSettings.__struct_fields__)
-def test_every_setting_is_explained(key: str) -> None:
-    assert f"| `{key}` |" in Path("docs/influxdb.md").read_text("utf-8")

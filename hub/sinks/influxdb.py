@@ -11,6 +11,7 @@ to see, with every reading kept: a wrong token or a missing bucket is not a bad 
 
 from __future__ import annotations
 
+import ssl
 import stat
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -65,8 +66,7 @@ def open_sink(settings: Mapping[str, object], directory: Directory) -> InfluxSin
         raise _wrong("timeout_s", f"found {checked.timeout_s}", "write 0.1 to 50 seconds")
     if checked.username and not checked.token_file:
         raise _wrong("token_file", "nothing", "name the file that holds the user's password")
-    if checked.ca_file and not Path(checked.ca_file).is_file():
-        raise _wrong("ca_file", f"no file {checked.ca_file!r}", "name a file of certificates (PEM)")
+    _check_authority(checked.ca_file)
     _read_token(checked.token_file)
     return InfluxSink(checked, directory)
 
@@ -242,6 +242,14 @@ def _read_token(name: str) -> str:
     if not text or not text.isprintable():
         raise _wrong("token_file", f"no token in {name!r}", "write the token on one line")
     return text
+
+
+def _check_authority(name: str) -> None:
+    try:
+        ssl.create_default_context(cafile=name or None)
+    except OSError as error:
+        found = f"cannot use {name!r}: {error}"
+        raise _wrong("ca_file", found, "name a file of certificates (PEM)") from None
 
 
 def _wrong(key: str, found: str, hint: str) -> ConfigError:
