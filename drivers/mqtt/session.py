@@ -16,8 +16,8 @@ from typing import Protocol
 
 import aiomqtt
 import msgspec
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, MQTTMessage
 from paho.mqtt.client import Client as PahoClient
-from paho.mqtt.client import MQTTMessage
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -175,7 +175,7 @@ async def hold_session(
             raise asyncio.CancelledError from error
         session.lose(str(error))
     finally:
-        _close(client._client)
+        _close(client)
     raise LinkError(session.reason or "closed")
 
 
@@ -193,7 +193,7 @@ def _client(broker: Broker) -> aiomqtt.Client:
         username=settings.username or None,
         password=broker.password(),
         protocol=aiomqtt.ProtocolVersion.V5 if five else aiomqtt.ProtocolVersion.V311,
-        clean_start=broker.visit if five else True,
+        clean_start=broker.visit if five else MQTT_CLEAN_START_FIRST_ONLY,
         clean_session=None if five else broker.visit,
         properties=properties,
         tls_context=broker.tls_context(),
@@ -216,8 +216,11 @@ async def _subscribe(client: aiomqtt.Client, broker: Broker, filters: Sequence[s
                 raise aiomqtt.MqttError(f"the broker refuses {name}")
 
 
-def _close(paho: PahoClient) -> None:
-    """Leave no socket behind, whatever state the connection is in."""
+def _close(client: aiomqtt.Client) -> None:
+    """Leave no socket and no unheard error behind, whatever state the connection is in."""
+    paho, disconnected = client._client, client._disconnected
+    if disconnected.done() and not disconnected.cancelled():
+        disconnected.exception()
     # A connection that is still being made, in aiomqtt's thread, is closed as soon as it stands.
     paho.on_socket_register_write = None
     paho.on_socket_open = lambda _client, _userdata, socket: socket.close()
