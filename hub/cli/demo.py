@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.live import Live
 
 from hub.cli.demo_broker import free_port, running_broker
-from hub.cli.show import device_rows, device_table, summary
+from hub.cli.show import device_rows, live_table, summary
 from hub.config import load_config
 from hub.errors import HubError
 from hub.journal import JournalReader
@@ -125,7 +125,7 @@ async def _show(
             rows = device_rows(site, reader, building="", link="")
             heard |= {row.id for row in rows if row.age_s is not None and row.age_s < passed_s}
             if console.is_terminal:
-                live.update(device_table(rows, f"{site.name}: {summary(rows)}"), refresh=True)
+                live.update(live_table(site, rows, console), refresh=True)
             elif passed_s >= next_line_s:
                 print(summary(rows), flush=True)
                 next_line_s += PLAIN_LINE_EVERY_S

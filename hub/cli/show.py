@@ -35,6 +35,20 @@ from hub.status import Health, LinkStatus, Status, read_status
 EXIT_NOT_WELL = 1
 _ROWS_SHOWN = 40
 _VALUES_SHOWN = 6
+_FIRST = (
+    "washer_state",
+    "remaining",
+    "gate_state",
+    "gate_event",
+    "active_power_total",
+    "active_power_l1",
+    "energy_import",
+    "credit_money",
+    "voltage_l1",
+    "current_l1",
+)
+_LAST = ("sequence", "type_code", "online")
+_FRAME_ROWS = 6  # title, head and borders of a table
 _MARKS = {Presence.ONLINE: "green", Presence.OFFLINE: "red", Presence.UNKNOWN: "yellow"}
 
 
@@ -106,23 +120,40 @@ def shown(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def device_table(rows: list[DeviceRow], title: str) -> Table:
-    """A table of devices; those that are away first, since they want a person."""
-    table = Table("device", "room", "product", "presence", "age", "values", title=title)
-    order = {Presence.OFFLINE: 0, Presence.ONLINE: 1, Presence.UNKNOWN: 2}
-    for row in sorted(rows, key=lambda row: (order[row.presence], row.link, row.id))[:_ROWS_SHOWN]:
-        values = [f"{name}={shown(value)}" for name, value in row.values.items()]
-        more = " …" if len(values) > _VALUES_SHOWN else ""
+def _headline(row: DeviceRow) -> str:
+    """What a person looks for first, in one line: state, power, energy, then the rest."""
+    names = [name for name in _FIRST if name in row.values]
+    names += [name for name in row.values if name not in _FIRST and name not in _LAST]
+    parts = []
+    for name in names[:_VALUES_SHOWN]:
+        unit = POINTS[name].unit if name in POINTS else "1"
+        text = shown(row.values[name])
+        parts.append(f"{name} {text}" if unit == "1" else f"{name} {text} {unit}")
+    return ", ".join(parts)
+
+
+def device_table(rows: list[DeviceRow], title: str, height: int = _ROWS_SHOWN) -> Table:
+    """A table of at most `height` devices: those that are away first, then some of every link."""
+    table = Table(title=title)
+    for name in ("device", "room", "product", "presence", "age"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("values", no_wrap=True, overflow="ellipsis")
+    place: dict[str, int] = {}
+    turns = []
+    for row in rows:
+        place[row.link] = turn = place.get(row.link, 0) + 1
+        turns.append((row.presence is not Presence.OFFLINE, turn, row.link, row))
+    for *_, row in sorted(turns, key=lambda item: item[:3])[:height]:
         table.add_row(
             row.id,
             row.room,
             row.profile,
             f"[{_MARKS[row.presence]}]{row.presence}[/]",
             "" if row.age_s is None else f"{row.age_s:.0f} s",
-            " ".join(values[:_VALUES_SHOWN]) + more,
+            _headline(row),
         )
-    if len(rows) > _ROWS_SHOWN:
-        table.caption = f"{len(rows) - _ROWS_SHOWN} more"
+    if len(rows) > height:
+        table.caption = f"and {len(rows) - height} more"
     return table
 
 
@@ -152,6 +183,12 @@ def summary(rows: list[DeviceRow]) -> str:
     )
 
 
+def live_table(site: Site, rows: list[DeviceRow], console: Console) -> Table:
+    """The table of `watch` and of the demonstration: as many rows as the terminal has room for."""
+    room = max(5, console.size.height - _FRAME_ROWS)
+    return device_table(rows, f"{site.name}: {summary(rows)}", room)
+
+
 def watch(
     config: ConfigOption = DEFAULT_CONFIG,
     building: BuildingOption = "",
@@ -164,7 +201,7 @@ def watch(
     with JournalReader(load_config(config).data / "journal.db") as reader, Live() as live:
         while time.monotonic() < end_s:
             rows = device_rows(site, reader, building=building, link=link)
-            live.update(device_table(rows, f"{site.name}: {summary(rows)}"))
+            live.update(live_table(site, rows, live.console))
             time.sleep(0.5)
 
 
