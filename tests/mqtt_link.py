@@ -20,11 +20,13 @@ T0_S = 1_795_368_000
 
 def device(name: str, profile: str = "generic_meter", address: str = "") -> Device:
     """A device whose address is its name unless said otherwise."""
+    product = PROFILES.get(profile, {}, place="test")
     return Device(
         id=name,
-        profile=PROFILES.get(profile, {}, place="test"),
+        profile=product,
         link="broker",
         address=address or name,
+        period_s=product.period_s,
     )
 
 
