@@ -74,6 +74,7 @@ class Daemon:
             }
         )
         self._open_sinks()
+        await self._forget_sinks()
         async with asyncio.TaskGroup() as tasks:
             self._supervisor = Supervisor(ingest=self.ingest, clock=self._clock, tasks=tasks)
             await self._supervisor.apply(self._site.links)
@@ -130,6 +131,7 @@ class Daemon:
             SinkStatus(
                 name=sink.name,
                 lag=max(0, stats.head - sink.cursor),
+                oldest_ms=sink.oldest_ms,
                 delivered=sink.delivered,
                 rejected=sink.rejected,
                 last_error=sink.last_error,
@@ -191,6 +193,15 @@ class Daemon:
                 key=f"sinks.{name}",
             )
             self._followers.append(Follower(name, sink, self._journal, self._clock))
+
+    async def _forget_sinks(self) -> None:
+        """A sink that is configured no more gives up its place, or readings would wait for it for ever."""
+        for follower in self._journal.query.followers():
+            if follower.name not in self._config.sinks:
+                _log.warning(
+                    "a sink is gone from hub.toml, its place is given up", sink=follower.name
+                )
+                await self._journal.drop_cursor(follower.name)
 
     def _report(self, change: Change) -> None:
         device = change.device

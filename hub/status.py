@@ -61,10 +61,11 @@ class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SinkStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One destination: how far behind it is and what it last complained of."""
+    """One destination: how far behind it is, since when its oldest reading waits, and its last complaint."""
 
     name: str
     lag: int
+    oldest_ms: int | None
     delivered: int
     rejected: int
     last_error: str

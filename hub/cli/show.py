@@ -134,10 +134,10 @@ def _headline(row: DeviceRow) -> str:
 
 def device_table(rows: list[DeviceRow], title: str, height: int = _ROWS_SHOWN) -> Table:
     """A table of at most `height` devices: those that are away first, then some of every link."""
-    table = Table(title=title)
+    table = Table(title=title, expand=True)
     for name in ("device", "room", "product", "presence", "age"):
         table.add_column(name, no_wrap=True)
-    table.add_column("values", no_wrap=True, overflow="ellipsis")
+    table.add_column("values", no_wrap=True, overflow="ellipsis", ratio=1)
     place: dict[str, int] = {}
     turns = []
     for row in rows:
