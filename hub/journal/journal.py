@@ -101,10 +101,11 @@ class Journal:
 
     async def latest(self, devices: Iterable[str] | None = None) -> Mapping[str, Latest]:
         """The last word of the named devices that have one, or of all, by device."""
-        names = list(self.query.device_names() if devices is None else devices)
+        if devices is not None:
+            return self.query.latest(devices)
         found: dict[str, Latest] = {}
-        for begin in range(0, len(names), _READ_STEP):
-            found |= self.query.latest(names[begin : begin + _READ_STEP])
+        for step in self.query.all_latest(_READ_STEP):
+            found |= step
             await asyncio.sleep(0)
         return found
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import apsw
 
+from hub.journal.chunk import OpenChunk, chunk_id
+from hub.journal.history import history, rollups
 from hub.journal.names import Names
-from hub.journal.records import Follower, Latest, PoisonCount, Series, Stored
+from hub.journal.records import Follower, Latest, PoisonCount, Rollup, Series, Span, Stored
 from hub.journal.rows import (
     LatestRow,
     Row,
@@ -19,7 +22,9 @@ from hub.journal.rows import (
     reading_of,
 )
 from hub.journal.schema import store_errors
-from hub.model import Poison, Reading, Value
+from hub.model import Poison, Reading
+
+_OPEN_CHUNKS = 32
 
 _LOG_ROWS = (
     """SELECT coalesce((SELECT max(cursor) FROM log) - (SELECT min(cursor) FROM log) + 1, 0)"""
@@ -37,17 +42,22 @@ class Sizes:
 
 
 class Known:
-    """What is already stored of one device at one time, for telling a repeat from news."""
+    """What is already stored of one device at one time, for telling a repeat from news.
+
+    The last chunks looked into stay open, because late messages come in runs.
+    """
 
     def __init__(self, db: apsw.Connection) -> None:
         self._db = db
+        self._open: OrderedDict[int, OpenChunk] = OrderedDict()
 
     def forget(self) -> None:
         """Chunks have changed."""
+        self._open.clear()
 
     def at(self, device: int, time_ms: int) -> Row | None:
         """All that is stored of a device at a time as one row; None when nothing is."""
-        known: Row | None = None
+        known = self._sealed(device, time_ms)
         for (body,) in self._db.execute(
             "SELECT body FROM reading WHERE device = ? AND time_ms = ? ORDER BY cursor",
             (device, time_ms),
@@ -55,6 +65,25 @@ class Known:
             row = decode_row(body)
             known = row if known is None else merged(known, row)
         return known
+
+    def _sealed(self, device: int, time_ms: int) -> Row | None:
+        for (id,) in self._db.execute(
+            "SELECT id FROM chunk WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1",
+            (chunk_id(device, 0), chunk_id(device, time_ms)),
+        ):
+            return self._chunk(int(id)).row_at(time_ms)
+        return None
+
+    def _chunk(self, id: int) -> OpenChunk:
+        found = self._open.get(id)
+        if found is None:
+            found = OpenChunk(self._db.execute("SELECT body FROM chunk WHERE id = ?", (id,)).get)
+            self._open[id] = found
+            if len(self._open) > _OPEN_CHUNKS:
+                self._open.popitem(last=False)
+        else:
+            self._open.move_to_end(id)
+        return found
 
 
 class Queries:
@@ -64,11 +93,6 @@ class Queries:
         self._db = db
         self._devices = Names(db, "device")
         self._points = Names(db, "point")
-
-    @store_errors()
-    def head(self) -> int:
-        """The newest cursor; 0 in an empty journal."""
-        return self._number("SELECT coalesce(max(cursor), 0) FROM log")
 
     @store_errors()
     def read_after(self, cursor: int, limit: int) -> list[Stored]:
@@ -94,43 +118,34 @@ class Queries:
                 found[name] = self._latest(name, decode_latest(body))
         return found
 
-    @store_errors()
-    def device_names(self) -> list[str]:
-        """Every device that ever was heard, in the order of first hearing."""
-        self._devices.catch_up()
-        return list(self._devices.ids)
+    def all_latest(self, step: int) -> Iterator[dict[str, Latest]]:
+        """The latest state of every device, `step` devices at a time."""
+        after = 0
+        while found := self._latest_after(after, step):
+            after = found[-1][0]
+            yield {state.device: state for _, state in found}
 
+    @store_errors()
     def history(self, device: str, point: str, start_ms: int, end_ms: int, limit: int) -> Series:
         """One point from `start_ms` until before `end_ms`, the first `limit` values."""
         ids = self._devices.find(device), self._points.find(point)
         if ids[0] is None or ids[1] is None:
             return Series(times=(), values=())
-        values: dict[int, Value] = {}
-        bad: dict[int, str] = {}
-        uncertain: dict[int, str] = {}
-        for time_ms, row in self.rows(ids[0], start_ms, end_ms):
-            if ids[1] in row.values:
-                values.setdefault(time_ms, row.values[ids[1]])
-                if ids[1] in row.uncertain:
-                    uncertain.setdefault(time_ms, row.uncertain[ids[1]])
-            elif ids[1] in row.bad:
-                bad.setdefault(time_ms, row.bad[ids[1]])
-        times = sorted(values)[:limit]
-        return Series(
-            times=tuple(times),
-            values=tuple(values[time_ms] for time_ms in times),
-            bad=tuple((at, bad[at]) for at in sorted(bad) if at not in values),
-            uncertain=tuple((at, uncertain[at]) for at in sorted(uncertain)),
-        )
+        return history(self._db, ids[0], ids[1], (start_ms, end_ms), limit)
 
-    def rows(self, device: int, start_ms: int, end_ms: int) -> Iterator[tuple[int, Row]]:
-        """What is not sealed of a device, by time and then by order of commits."""
-        for time_ms, body in self._db.execute(
-            "SELECT time_ms, body FROM reading WHERE device = ? AND time_ms >= ? AND time_ms < ? "
-            "ORDER BY time_ms, cursor",
-            (device, start_ms, end_ms),
-        ):
-            yield time_ms, decode_row(body)
+    @store_errors()
+    def rollups(
+        self, device: str, point: str, span: Span, start_ms: int, end_ms: int, utc_offset_h: int = 0
+    ) -> list[Rollup]:
+        """The hours or days that begin from `start_ms` until before `end_ms` and have numbers.
+
+        Days begin at midnight of the zone that is `utc_offset_h` ahead of UTC. Late and unsealed readings
+        are in; hours whose readings retention has dropped stay.
+        """
+        ids = self._devices.find(device), self._points.find(point)
+        if ids[0] is None or ids[1] is None:
+            return []
+        return rollups(self._db, ids[0], ids[1], (start_ms, end_ms), (span, utc_offset_h))
 
     @store_errors()
     def followers(self) -> tuple[Follower, ...]:
@@ -175,6 +190,18 @@ class Queries:
             file_bytes=pages * page_bytes,
             used_bytes=(pages - free) * page_bytes,
         )
+
+    @store_errors()
+    def _latest_after(self, after: int, limit: int) -> list[tuple[int, Latest]]:
+        self._devices.catch_up()
+        names = self._devices.names
+        return [
+            (id, self._latest(names[id], decode_latest(body)))
+            for id, body in self._db.execute(
+                "SELECT device, body FROM latest WHERE device > ? ORDER BY device LIMIT ?",
+                (after, limit),
+            )
+        ]
 
     def _number(self, sql: str) -> int:
         return int(self._db.execute(sql).get)

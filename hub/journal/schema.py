@@ -1,9 +1,8 @@
 """The journal's file: its tables, how it is opened, and how a damaged or foreign one is told.
 
 `reading` is clustered by device and time, so that one device's past lies together: history is one range
-and sealing a day touches few pages. `log` is the order of commits, by which followers read. A sealed day
-of a device is one row of `chunk`; its key, like that of `rollup`, is the device's number shifted by
-DAY_BITS plus the day since 1970.
+and sealing a day touches few pages. `log` is the order of commits, by which followers read. What is sealed
+is a `chunk` with a `rollup` of the same key, see chunk.py.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from hub.errors import StoreDamaged, StoreError
 
 APPLICATION_ID = 0x446F726D  # "Dorm"
 FORMAT = 1
-DAY_BITS = 20
 _MAGIC = b"SQLite format 3\x00"
 _MARK = b"dormhub journal\n"
 
@@ -119,7 +117,6 @@ def _create(path: Path) -> None:
     new.unlink(missing_ok=True)
     os.close(os.open(new, os.O_CREAT | os.O_WRONLY, 0o600))
     db = apsw.Connection(str(new))
-    db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     db.execute("PRAGMA journal_mode = WAL")
     with db:
         db.execute(_TABLES)

@@ -104,7 +104,7 @@ class Store:
         if begun_s < self._due_s:
             return False
         if self._steps is None:
-            self._steps = upkeep()
+            self._steps = upkeep(self._db, self._appender, self._clock, self._options)
         try:
             next(self._steps)
         except StopIteration:

@@ -144,6 +144,7 @@ class Writer:
 
     def _end(self, error: StoreError) -> None:
         """Nothing may wait for a thread that is no more."""
+        self.health.reason = str(error)
         jobs, self._upkeep = self._upkeep, []
         while not self._jobs.empty():
             job = self._jobs.get_nowait()
