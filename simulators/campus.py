@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -66,7 +66,8 @@ class Campus:
     """The devices of a site, brought to life. Give it to a task: `run` serves until cancelled.
 
     `machines` are the devices' true states by id, `ledger` is what they did, `buses` the serial lines by
-    link id. After `started` is set, `settings` says of each link how it is reached.
+    link id; `faults` may be ordered while it lives. After `started` is set, `settings` says of each link
+    how it is reached.
     """
 
     def __init__(
@@ -81,6 +82,13 @@ class Campus:
         self._play = play
         self._begin_ms = self.clock.now_ms()
         self._zone_ms = zone_ms(site.timezone, self._begin_ms)
+        self.faults = FaultPlan(
+            seed=play.seed,
+            begin_ms=self._begin_ms,
+            rate=play.fault_rate,
+            kinds=play.fault_kinds,
+            windows=play.windows,
+        )
         self._layouts: dict[int, RegisterLayout] = {}
         self._forms: dict[int, tuple[TopicForm, ...]] = {}
         self._parts = self._build()
@@ -103,15 +111,14 @@ class Campus:
             tasks.create_task(self._flush(), name="ledger flush")
             self.started.set()
 
+    def reachable(self) -> Site:
+        """The site with every link leading to where this campus really is; once it has started."""
+        links = (replace(link, settings=self.settings[link.id]) for link in self.site.links)
+        return replace(self.site, links=tuple(links))
+
     def _build(self) -> _Parts:
         play = self._play
-        plan = FaultPlan(
-            seed=play.seed,
-            begin_ms=self._begin_ms,
-            rate=play.fault_rate,
-            kinds=play.fault_kinds,
-            windows=play.windows,
-        )
+        plan = self.faults
         parts = _Parts()
         for link in self.site.links:
             if link.driver == "modbus":
@@ -238,6 +245,25 @@ class Campus:
         while True:
             await self.clock.sleep(_FLUSH_S)
             self.ledger.flush()
+
+
+@asynccontextmanager
+async def playing(campus: Campus) -> AsyncIterator[Campus]:
+    """The campus, alive while the block runs. What goes wrong with it is raised at the block's end.
+
+    Its task stands alone, not in a group, so that an error of the block comes out as it is.
+    """
+    task = asyncio.create_task(campus.run(), name="campus")
+    starting = asyncio.create_task(campus.started.wait(), name="campus starts")
+    try:
+        await asyncio.wait((task, starting), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            yield campus
+    finally:
+        starting.cancel()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 def _broker(text: str) -> Broker:

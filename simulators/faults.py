@@ -93,10 +93,10 @@ def read_windows(text: str) -> tuple[Window, ...]:
 class DeviceFaults:
     """The faults of one device. Asked once for each answer or message, it says what goes wrong with it."""
 
-    def __init__(self, seed: int, plan: FaultPlan, windows: tuple[Window, ...]) -> None:
+    def __init__(self, seed: int, plan: FaultPlan, device: str) -> None:
         self._seed = seed
         self._plan = plan
-        self._windows = windows
+        self._device = device
         self._asked = 0
         self._lasting: Fault | None = None
 
@@ -109,7 +109,7 @@ class DeviceFaults:
             return self._lasting
         self._lasting = None
         self._asked += 1
-        if draw(self._seed, self._asked) >= self._plan.rate:
+        if not self._plan.rate or draw(self._seed, self._asked) >= self._plan.rate:
             return None
         fault = self._drawn(now_ms)
         if fault.until_ms > now_ms:
@@ -126,8 +126,9 @@ class DeviceFaults:
 
     def _ordered(self, now_ms: int) -> Fault | None:
         since_s = (now_ms - self._plan.begin_ms) / 1000
-        for window in self._windows:
-            if window.from_s <= since_s < window.to_s:
+        for window in self._plan.windows:
+            hit = window.from_s <= since_s < window.to_s
+            if hit and fnmatchcase(self._device, window.device):
                 begin_ms = self._plan.begin_ms
                 return Fault(
                     kind=window.kind,
@@ -139,7 +140,10 @@ class DeviceFaults:
 
 
 class FaultPlan:
-    """All faults of a campus: `rate` is the share of answers and messages with which something begins."""
+    """All faults of a campus: `rate` is the share of answers and messages with which something begins.
+
+    `windows` are what a person ordered; they may be changed while the campus lives.
+    """
 
     def __init__(
         self,
@@ -148,17 +152,14 @@ class FaultPlan:
         begin_ms: int,
         rate: float = 0.0,
         kinds: Sequence[FaultKind] = tuple(FaultKind),
-        windows: tuple[Window, ...] = (),
+        windows: Sequence[Window] = (),
     ) -> None:
         self.rate = rate
         self.kinds = tuple(kinds)
         self.begin_ms = begin_ms
+        self.windows = list(windows)
         self._seed = seed
-        self._windows = windows
 
-    def of(self, device: str) -> DeviceFaults | None:
-        """This device's faults; None when it has none to expect."""
-        windows = tuple(item for item in self._windows if fnmatchcase(device, item.device))
-        if not self.rate and not windows:
-            return None
-        return DeviceFaults(seed_of(self._seed, "faults", device), self, windows)
+    def of(self, device: str) -> DeviceFaults:
+        """This device's faults."""
+        return DeviceFaults(seed_of(self._seed, "faults", device), self, device)

@@ -49,10 +49,13 @@ class MqttLink(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of an MQTT link that its devices share."""
 
     host: str = LOOPBACK
-    port: int = 1883
+    port: int | None = None
     username: str = ""
     password_file: str = ""
+    tls: bool = False
     ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
 
     def broker(self, folder: Path) -> Broker:
         """The broker the site names; files are read from beside the site's file."""
@@ -63,9 +66,15 @@ class MqttLink(msgspec.Struct, frozen=True, kw_only=True):
                 password = (folder / self.password_file).read_text("utf-8").strip()
             login = (self.username, password)
         tls = None
-        if self.ca_file:
-            tls = ssl.create_default_context(cafile=str(folder / self.ca_file))
-        return Broker(host=self.host, port=self.port, login=login, tls=tls)
+        if self.tls or self.ca_file or self.cert_file:
+            tls = ssl.create_default_context(
+                cafile=str(folder / self.ca_file) if self.ca_file else None
+            )
+        if tls is not None and self.cert_file:
+            key = str(folder / self.key_file) if self.key_file else None
+            tls.load_cert_chain(str(folder / self.cert_file), key)
+        port = self.port or (8883 if tls else 1883)
+        return Broker(host=self.host, port=port, login=login, tls=tls)
 
 
 def modbus_link(link: Link) -> ModbusLink:

@@ -36,8 +36,18 @@ class Bus:
         self.clock = clock
         self.exchanges = 0
         self.refused = 0
+        self.cut = (
+            False  # the cable to it: while cut, whoever is connected or connects is thrown off
+        )
+        self.callers: set[asyncio.Transport] = set()
         self._schedule = Schedule(line)
         self._waiting: asyncio.Queue[Request] = asyncio.Queue(_WAITING_MAX)
+
+    def cut_off(self, cut: bool) -> None:
+        """Cut the way to this bus, as a dead serial server would, or mend it."""
+        self.cut = cut
+        for transport in list(self.callers) if cut else ():
+            transport.abort()
 
     def ask(self, request: Request) -> None:
         """Put a request in the queue; one too many is dropped and counted, as a serial server does."""

@@ -28,9 +28,8 @@ def _send(transport: asyncio.Transport, data: bytes) -> None:
 class TcpPort(asyncio.Protocol):
     """One client's connection that speaks Modbus TCP."""
 
-    def __init__(self, bus: Bus, open_ports: set[asyncio.Transport]) -> None:
+    def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._open = open_ports
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
 
@@ -38,12 +37,14 @@ class TcpPort(asyncio.Protocol):
         """Remember the connection."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._open.add(transport)
+        self._bus.callers.add(transport)
+        if self._bus.cut:
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         if self._transport is not None:
-            self._open.discard(self._transport)
+            self._bus.callers.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Ask the bus every whole request; a stream that is not Modbus TCP is closed."""
@@ -98,10 +99,10 @@ class RtuStream:
 class RtuPort(asyncio.Protocol):
     """One TCP connection that carries serial frames; `greeting` is a DTU's registration text."""
 
-    def __init__(self, bus: Bus, open_ports: set[asyncio.Transport], greeting: bytes = b"") -> None:
+    def __init__(self, bus: Bus, greeting: bytes = b"") -> None:
         self.lost = asyncio.Event()
+        self._bus = bus
         self._stream = RtuStream(bus)
-        self._open = open_ports
         self._greeting = greeting
         self._transport: asyncio.Transport | None = None
 
@@ -109,14 +110,16 @@ class RtuPort(asyncio.Protocol):
         """Remember the connection; a DTU says who it is."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._open.add(transport)
+        self._bus.callers.add(transport)
+        if self._bus.cut:
+            transport.abort()
         self.say(self._greeting)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self.lost.set()
         if self._transport is not None:
-            self._open.discard(self._transport)
+            self._bus.callers.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Feed the serial stream."""
@@ -132,18 +135,17 @@ class RtuPort(asyncio.Protocol):
 @asynccontextmanager
 async def listening(bus: Bus, host: str, port: int, *, serial: bool) -> AsyncIterator[int]:
     """The bus behind a TCP port (RTU frames if `serial`); gives the port, chosen freely when 0."""
-    open_ports: set[asyncio.Transport] = set()
     kind = RtuPort if serial else TcpPort
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        lambda: kind(bus, open_ports), host, port, backlog=_BACKLOG, reuse_address=True
+        lambda: kind(bus), host, port, backlog=_BACKLOG, reuse_address=True
     )
     try:
         bound: int = server.sockets[0].getsockname()[1]
         yield bound
     finally:
         server.close()
-        for transport in list(open_ports):
+        for transport in list(bus.callers):
             transport.abort()
 
 
@@ -186,20 +188,19 @@ class DialIn:
 
 async def dial_in(bus: Bus, dial: DialIn) -> None:
     """A DTU: calls the hub, registers, sends heartbeats; calls again when the line is lost."""
-    open_ports: set[asyncio.Transport] = set()
     loop = asyncio.get_running_loop()
     try:
         while True:
             try:
                 _, port = await loop.create_connection(
-                    lambda: RtuPort(bus, open_ports, dial.registration), dial.host, dial.port
+                    lambda: RtuPort(bus, dial.registration), dial.host, dial.port
                 )
                 await _beat(port, dial)
             except OSError:
                 pass  # the hub is not there yet; a DTU just calls again
             await bus.clock.sleep(_DIAL_PAUSE_S)
     finally:
-        for transport in list(open_ports):
+        for transport in list(bus.callers):
             transport.abort()
 
 

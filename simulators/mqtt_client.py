@@ -117,11 +117,7 @@ class MqttClient:
 
     async def run(self) -> None:
         """Stay connected and let the devices speak, until cancelled; then say good-bye for them."""
-        now_ms = self._clock.now_ms()
-        for place, device in enumerate(self._devices):
-            device.begin(now_ms)
-            self._due.append((device.due_ms, place))
-        heapq.heapify(self._due)
+        self._begin()
         pause_s = _RETRY_S[0]
         try:
             while True:
@@ -135,6 +131,13 @@ class MqttClient:
                 await self._clock.sleep(pause_s * (0.5 + self._clock.random()))
         finally:
             self._farewell()
+
+    def _begin(self) -> None:
+        """Power is on: every device starts to speak anew."""
+        now_ms = self._clock.now_ms()
+        for device in self._devices:
+            device.begin(now_ms)
+        self._due = sorted((device.due_ms, place) for place, device in enumerate(self._devices))
 
     async def _connect(self) -> None:
         hello = connect_packet(
@@ -179,6 +182,7 @@ class MqttClient:
             if rebooting_until_ms:
                 self._hang_up(clean=False)
                 await self._clock.sleep((rebooting_until_ms - self._clock.now_ms()) / 1000)
+                self._begin()
                 return
             if now_s - pinged_s > _KEEP_ALIVE_S / 2:
                 pinged_s = now_s

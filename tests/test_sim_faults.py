@@ -1,0 +1,105 @@
+"""Faults: by seed, the same for everyone who asks the same."""
+
+import pytest
+
+from simulators.faults import Fault, FaultKind, FaultPlan, Window, read_windows
+from simulators.ledger import Deed, Diary, Ledger
+from simulators.registers import RegisterLayout
+from simulators.slave import Slave
+from tests.sim_site import NOW_MS, Still, device
+
+READ = bytes.fromhex("04 00 00 00 02")
+
+
+def _plan(seed: int = 1, rate: float = 0.2, *windows: Window) -> FaultPlan:
+    return FaultPlan(seed=seed, begin_ms=NOW_MS, rate=rate, windows=windows)
+
+
+def _played(plan: FaultPlan, name: str = "meter") -> list[Fault | None]:
+    faults = plan.of(name)
+    return [faults.next(NOW_MS + number * 1000) for number in range(500)]
+
+
+def test_the_same_seed_gives_the_same_faults() -> None:
+    assert _played(_plan()) == _played(_plan())
+
+
+def test_other_seeds_and_other_devices_have_other_faults() -> None:
+    assert _played(_plan()) != _played(_plan(seed=2))
+    assert _played(_plan()) != _played(_plan(), "other")
+
+
+def test_every_kind_of_fault_is_played_in_time() -> None:
+    kinds = {fault.kind for name in range(20) for fault in _played(_plan(), str(name)) if fault}
+    assert kinds == set(FaultKind)
+
+
+def test_without_a_rate_nothing_goes_wrong() -> None:
+    assert not any(_played(_plan(rate=0.0)))
+
+
+def test_a_lasting_fault_lasts_until_its_end() -> None:
+    window = Window(device="m*", kind=FaultKind.SILENCE, from_s=10, to_s=20)
+    faults = _plan(1, 0.0, window).of("meter")
+    seconds = [number for number in range(30) if faults.next(NOW_MS + number * 1000)]
+    assert seconds == list(range(10, 20))
+
+
+def test_windows_are_read_from_a_file() -> None:
+    text = '[[fault]]\ndevice = "b1-*"\nkind = "frozen"\nfrom_s = 5\nto_s = 60\n'
+    assert read_windows(text) == (Window(device="b1-*", kind=FaultKind.FROZEN, from_s=5, to_s=60),)
+
+
+@pytest.mark.parametrize("text", ["fault = 3", '[[fault]]\ndevice = "x"\nkind = "flood"', "["])
+def test_a_wrong_fault_file_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="fault file"):
+        read_windows(text)
+
+
+def _spoilt(kind: FaultKind) -> tuple[Slave, Still, Ledger]:
+    ledger = Ledger()
+    of = device("meter", "eastron_sdm120")
+    still = Still({"voltage_l1": 230.0})
+    told = Slave(
+        of,
+        still,
+        layout=RegisterLayout(of.profile),
+        diary=Diary(device="meter", ledger=ledger),
+        faults=_plan(1, 0.0, Window(device="*", kind=kind)).of("meter"),
+    )
+    return told, still, ledger
+
+
+@pytest.mark.parametrize("kind", [FaultKind.SILENCE, FaultKind.REBOOT])
+def test_a_silent_device_says_nothing_and_its_ledger_says_why(kind: FaultKind) -> None:
+    told, _, ledger = _spoilt(kind)
+    assert told.answer(READ, NOW_MS) is None
+    assert [entry.values for entry in ledger.entries(deed=Deed.FAULT)] == [{"kind": kind.value}]
+
+
+def test_a_frozen_device_goes_on_showing_what_it_showed() -> None:
+    told, still, _ = _spoilt(FaultKind.FROZEN)
+    before = told.answer(READ, NOW_MS)
+    still.values = {"voltage_l1": 231.0}
+    after = told.answer(READ, NOW_MS + 1000)
+    assert before is not None
+    assert after is not None
+    assert before.pdu == after.pdu
+
+
+def test_a_wrong_unit_and_an_exception_are_answered_as_such() -> None:
+    wrong = _spoilt(FaultKind.WRONG_UNIT)[0].answer(READ, NOW_MS)
+    failed = _spoilt(FaultKind.EXCEPTION)[0].answer(READ, NOW_MS)
+    assert wrong is not None
+    assert wrong.unit == 2
+    assert failed is not None
+    assert failed.pdu == bytes.fromhex("84 04")
+
+
+def test_garbage_leaves_no_byte_as_it_was_and_truncation_only_the_beginning() -> None:
+    frame = bytes(range(20))
+    garbage = Fault(kind=FaultKind.GARBAGE, chance=0.3, since_ms=0, until_ms=0).spoil(frame)
+    cut = Fault(kind=FaultKind.TRUNCATION, chance=0.3, since_ms=0, until_ms=0).spoil(frame)
+    assert len(garbage) == 20
+    assert not any(one == other for one, other in zip(frame, garbage, strict=True))
+    assert cut == frame[:6]
