@@ -1,0 +1,91 @@
+"""docs/device-protocol.md: every example on the page is what the profiles and the driver understand."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from drivers.mqtt.document import DEPTH_MAX, parse_json
+from drivers.mqtt.intake import Intake
+from drivers.mqtt.routes import Routes
+from drivers.mqtt.session import Message
+from drivers.mqtt.settings import MqttSettings
+from hub import POINTS, Reading
+from tests.mqtt_link import PROFILES, T0_S, device, mqtt_link
+
+PAGE = (Path(__file__).parent.parent / "docs" / "device-protocol.md").read_text("utf-8")
+BLOCKS = re.findall(r"Topic `([^`]+)`[^\n]*:\n\n```json\n(.*?)\n```", PAGE, re.DOTALL)
+SAID = [block for block in BLOCKS if block[0].endswith(("/state", "/event", "/online"))]
+OWN = ("generic_meter", "generic_washer", "generic_turnstile")
+DEVICES = [
+    device(address, profile)
+    for address, profile in zip(("b1-101", "w-3", "gate-n1"), OWN, strict=True)
+]
+
+
+def test_no_block_of_the_page_is_overlooked() -> None:
+    assert len(BLOCKS) == PAGE.count("```json")
+    assert {topic for topic, _ in SAID} == {
+        "dormhub/up/b1-101/online",
+        "dormhub/up/b1-101/state",
+        "dormhub/up/w-3/state",
+        "dormhub/up/gate-n1/state",
+        "dormhub/up/gate-n1/event",
+    }
+
+
+@pytest.mark.parametrize(("topic", "text"), SAID)
+def test_every_example_becomes_a_good_reading(topic: str, text: str) -> None:
+    routes = Routes(mqtt_link(1883, DEVICES), ZoneInfo("UTC"))
+    intake = Intake("broker", MqttSettings(host="x"), routes)
+    reading = intake.take(Message(topic, text.encode(), False, 1), T0_S * 1000 + 3_600_000, 0.0)
+    assert isinstance(reading, Reading)
+    assert reading.bad == {}
+    for name, value in reading.values.items():
+        point = POINTS[name]
+        assert not point.choices or value in point.choices
+        assert isinstance(value, str) or point.minimum <= value <= point.maximum
+
+
+@pytest.mark.parametrize("profile", OWN)
+def test_every_key_of_a_profile_stands_on_the_page(profile: str) -> None:
+    points = PROFILES.get(profile, {}, place="test").points.values()
+    keys = {str(spec.where["path"]) for spec in points if "path" in spec.where}
+    section = PAGE.partition(f": `{profile}`\n")[2].partition("\n## ")[0]
+    assert [key for key in keys - {"seq"} if f"`{key}`" not in section] == []
+
+
+def test_every_word_of_a_state_stands_on_the_page() -> None:
+    for name in ("washer_state", "washer_phase", "door", "gate_mode"):
+        assert [word for word in POINTS[name].choices if f"`{word}`" not in PAGE] == []
+
+
+def test_the_limits_on_the_page_are_the_drivers() -> None:
+    settings = MqttSettings(host="x")
+    assert f"at most **{DEPTH_MAX}**" in PAGE
+    assert f"**{settings.max_payload_bytes // 1024} KiB**" in PAGE
+    assert f"{settings.burst} messages at once and {settings.rate_per_s:.0f} a second" in PAGE
+
+
+def test_the_command_on_the_page_is_signed_as_the_page_says() -> None:
+    [(topic, text)] = [block for block in BLOCKS if block[0].endswith("/command")]
+    envelope = json.loads(text)
+    [key] = re.findall(r"\(here: `([^`]+)`\)", PAGE)
+    expected = hmac.new(key.encode(), f"{topic}\n{envelope['body']}".encode(), hashlib.sha256)
+    assert envelope["hmac"] == expected.hexdigest()
+    assert {"id", "issued", "expires", "nonce", "command", "args"} == set(
+        json.loads(envelope["body"])
+    )
+    assert parse_json(text.encode())
+
+
+def test_the_hub_does_not_hear_what_it_says_on_the_page() -> None:
+    routes = Routes(mqtt_link(1883, DEVICES), ZoneInfo("UTC"))
+    assert routes.find("dormhub/down/w-3/command") is None
+    assert {name.split("/")[1] for name in routes.filters} == {"up"}
