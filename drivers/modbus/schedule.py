@@ -16,6 +16,7 @@ SILENT_SHARE = 0.02
 MISSES_UNTIL_SILENT = 2
 PAUSE_FIRST_S = 5.0
 PAUSE_MAX_S = 600.0
+DEAD_BUS_PAUSE_S = 60.0
 FIRST_ROUND_S = 5.0
 
 
@@ -27,12 +28,13 @@ def phase_of(device: str) -> float:
 class Turn:
     """A device's place in the schedule."""
 
-    __slots__ = ("device", "misses", "period_s", "phase", "served_s")
+    __slots__ = ("device", "due_s", "misses", "period_s", "phase", "served_s")
 
     def __init__(self, device: str, period_s: float) -> None:
         self.device = device
         self.period_s = period_s
         self.phase = phase_of(device)
+        self.due_s = 0.0
         self.served_s = 0.0
         self.misses = 0
 
@@ -82,6 +84,7 @@ class Schedule:
         self._silent: list[tuple[float, Turn]] = []
         self._all = tuple(turns)
         self._silent_count = 0
+        self._looked_s = now_s
         for turn in self._all:
             first_s = min(turn.period_s, FIRST_ROUND_S)
             self._wait(turn, now_s + turn.phase * first_s)
@@ -114,6 +117,7 @@ class Schedule:
         """It answered: back into the round. Others that are silent may have returned with it."""
         turn.served_s = now_s
         if turn.silent:
+            turn.due_s = now_s
             self._silent_count -= 1
             self._silent = [(now_s, other) for _, other in self._silent]
             heapq.heapify(self._silent)
@@ -123,7 +127,7 @@ class Schedule:
     def missed(self, turn: Turn, now_s: float, cost_s: float, rest_s: float = 0.0) -> None:
         """It was silent, which cost the bus `cost_s`; it is not asked again for `rest_s` at least."""
         was_silent = turn.silent
-        turn.served_s = now_s
+        turn.served_s = self._looked_s = now_s
         turn.misses += 1
         if not turn.silent:
             self._wait(turn, max(self._next_s(turn, now_s), now_s + rest_s))
@@ -142,6 +146,7 @@ class Schedule:
         if turn.silent:
             heapq.heappush(self._silent, (now_s + PAUSE_FIRST_S, turn))
         else:
+            turn.due_s = now_s
             self._wait(turn, self._next_s(turn, now_s))
 
     def again(self, turn: Turn, now_s: float) -> None:
@@ -154,13 +159,21 @@ class Schedule:
 
     def _silent_due_s(self, now_s: float) -> float:
         due_s = self._silent[0][0]
-        return due_s if self._nobody_answers() else max(due_s, now_s + self._budget.wait_s(now_s))
+        if self._nobody_answers():
+            # Likely the power or the cable: one of them is looked for often enough to see it return.
+            return min(due_s, self._looked_s + DEAD_BUS_PAUSE_S)
+        return max(due_s, now_s + self._budget.wait_s(now_s))
 
     def _wait(self, turn: Turn, due_s: float) -> None:
+        turn.due_s = due_s
         heapq.heappush(self._waiting, (due_s, turn))
 
     def _next_s(self, turn: Turn, now_s: float) -> float:
-        """The next moment of the device's own grid."""
+        """The next moment of the device's own grid; the last one, when it passed while the device waited.
+
+        So a bus that cannot keep the period is never idle, and a device owes one poll at most.
+        """
         period_s = turn.period_s
         grid_s = self._zero_s + turn.phase * period_s
-        return grid_s + ((now_s - grid_s) // period_s + 1) * period_s
+        last_s = grid_s + (now_s - grid_s) // period_s * period_s
+        return last_s if last_s > turn.due_s + period_s / 2 else last_s + period_s
