@@ -26,7 +26,7 @@ def main() -> int:
             findings += [
                 f"{name}:{number}: {what}" for what, rule in FORBIDDEN.items() if rule.search(line)
             ]
-            if name in LOCKS and "http" in line:
+            if name in LOCKS and "://" in line:
                 findings.append(f"{name}:{number}: an address in a lock file")
     print("\n".join(findings) or "hygiene: nothing found")
     return 1 if findings else 0
