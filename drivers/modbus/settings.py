@@ -138,14 +138,14 @@ def unit_of(device: Device, link: Link) -> int:
 
 def check_units(link: Link) -> None:
     """Refuse two devices with one unit number; raises ConfigError naming both."""
-    seen: dict[int, str] = {}
+    seen: dict[int, Device] = {}
     for device in link.devices:
         unit = unit_of(device, link)
-        other = seen.setdefault(unit, device.id)
-        if other != device.id:
+        other = seen.setdefault(unit, device)
+        if other is not device:
             raise ConfigError(
                 file=link.source,
                 key=f"devices.{device.id}.address",
-                found=f"unit {unit} on {link.id} is also {other}",
+                found=f"unit {unit} on {link.id} is also {other.id}",
                 hint="one unit number, one device",
             )
