@@ -13,21 +13,23 @@ class Names:
         self._table = table
         self.ids: dict[str, int] = {}
         self.names: dict[int, str] = {}
+        self._newest = 0
         self.reload()
 
     def reload(self) -> None:
         """Forget and read all again: after a transaction was undone, or when a name is missing."""
         self.names = dict(self._db.execute(f"SELECT id, name FROM {self._table}"))
         self.ids = {name: id for id, name in self.names.items()}
+        self._newest = max(self.names, default=0)
 
     def catch_up(self) -> None:
         """Read what was added since."""
-        newest = max(self.names, default=0)
         for id, name in self._db.execute(
-            f"SELECT id, name FROM {self._table} WHERE id > ?", (newest,)
+            f"SELECT id, name FROM {self._table} WHERE id > ?", (self._newest,)
         ):
             self.names[id] = name
             self.ids[name] = id
+            self._newest = max(self._newest, id)
 
     def find(self, name: str) -> int | None:
         """The number of a name that may have been added by another connection."""

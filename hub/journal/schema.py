@@ -169,9 +169,9 @@ def store_errors() -> Iterator[None]:
         raise StoreError(f"the journal cannot be read: {error}") from None
 
 
-def damage(db: apsw.Connection, check: str = "integrity_check") -> str:
+def damage(db: apsw.Connection, check: str = "integrity_check(20)") -> str:
     """What SQLite finds wrong with the whole file, in its words; empty when nothing."""
-    words = [str(word) for (word,) in db.execute(f"PRAGMA {check}(10)")]
+    words = [str(word) for (word,) in db.execute(f"PRAGMA {check}")]
     return "" if words == ["ok"] else "; ".join(words).replace("\n", " ")
 
 
@@ -182,11 +182,12 @@ def _check_whole(path: Path, db: apsw.Connection, enough: Callable[[], bool]) ->
         raise _damaged(path, f"cut short: {size} bytes of {pages}")
     db.set_progress_handler(enough, 20_000)
     try:
-        found = damage(db, "quick_check")
+        found = damage(db, "quick_check(2)")
     except apsw.InterruptError:
         found = ""  # the time allowed for a look at the start is over; nothing wrong was seen
     finally:
         db.set_progress_handler(None)
+        db.execute("PRAGMA shrink_memory")  # what the check has read is not what will be needed
     if found:
         raise _damaged(path, found)
 
