@@ -13,7 +13,7 @@ from hub.errors import StoreError
 from hub.journal.append import Appender
 from hub.journal.followers import drop, move, register
 from hub.journal.poison import keep_poison
-from hub.journal.query import Queries
+from hub.journal.query import Queries, Sizes
 from hub.journal.records import Appended, JournalOptions, Latest, Series, Stats, Stored
 from hub.journal.room import Room
 from hub.journal.schema import connect_reader
@@ -122,10 +122,14 @@ class Journal:
     def stats(self) -> Stats:
         """Health and figures, at once."""
         health = self.writer.health
-        sizes = self.query.sizes()
+        reason, sizes = health.reason, Sizes()
+        try:
+            sizes = self.query.sizes()
+        except StoreError as error:
+            reason = reason or str(error)
         return Stats(
-            healthy=not health.reason,
-            reason=health.reason,
+            healthy=not reason,
+            reason=reason,
             head=self._head,
             waiting=self._room.taken,
             log_rows=sizes.log_rows,

@@ -35,10 +35,10 @@ _LOG_ROWS = (
 class Sizes:
     """Readings in the log of commits, readings dropped by retention ever, and the file's bytes."""
 
-    log_rows: int
-    purged: int
-    file_bytes: int
-    used_bytes: int
+    log_rows: int = 0
+    purged: int = 0
+    file_bytes: int = 0
+    used_bytes: int = 0
 
 
 class Known:

@@ -129,18 +129,19 @@ class Writer:
         outcomes = [job.outcome for job in jobs if job.outcome]
         if outcomes:
             store.commit(outcomes)
-            self._finish([job for job in jobs if job.outcome])
+            self._finish([job for job in jobs if job.outcome], None)
         passes = [job for job in jobs if not job.outcome]
         if passes:
             self._upkeep.extend(passes)
             store.hurry()
         if store.step():
-            self._finish(self._upkeep)
+            reason = self.health.reason
+            self._finish(self._upkeep, StoreError(reason) if reason else None)
             self._upkeep = []
 
-    def _finish(self, jobs: list[Job]) -> None:
+    def _finish(self, jobs: list[Job], error: StoreError | None) -> None:
         if jobs:
-            self._loop.call_soon_threadsafe(self._tell, jobs, None)
+            self._loop.call_soon_threadsafe(self._tell, jobs, error)
 
     def _end(self, error: StoreError) -> None:
         """Nothing may wait for a thread that is no more."""
@@ -151,8 +152,7 @@ class Writer:
             if job:
                 jobs.append(job)
         self._loop.call_soon_threadsafe(self._say_opened, error)
-        if jobs:
-            self._loop.call_soon_threadsafe(self._tell, jobs, error)
+        self._finish(jobs, error)
 
     def _say_opened(self, error: StoreError | None) -> None:
         if self._opened.done():
