@@ -32,6 +32,21 @@ input_1 = {{ at = 3, function = 2 }}
 temperature = {{ at = 5, function = 4 }}
 """
 
+TWINS = """
+name = "Test meter with registers apart"
+maker = "Test"
+kind = "electricity_meter"
+protocol = "modbus"
+[modbus]
+function = 3
+[points]
+voltage_l1 = {{ at = 0 }}
+voltage_l2 = {{ at = 2 }}
+voltage_l3 = {{ at = 4 }}
+current_l2 = {{ at = 6 }}
+{more}
+"""
+
 
 def profile_of(text: str) -> Profile:
     """A profile from the text of its file, with default settings."""
@@ -41,6 +56,11 @@ def profile_of(text: str) -> Profile:
 def meter_profile(wire: str = "") -> Profile:
     """A meter with points of all four functions; `wire` adds keys to `[modbus]`."""
     return profile_of(METER.format(wire=wire))
+
+
+def twins_profile(more: str = "") -> Profile:
+    """A meter whose registers stand apart, so that the answers to its reads all look the same."""
+    return profile_of(TWINS.format(more=more))
 
 
 def link_of(

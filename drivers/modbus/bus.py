@@ -18,8 +18,8 @@ from hub import DeviceError, Host, LinkError
 _PAUSE_FIRST_S = 1.0
 _PAUSE_JITTER = 0.25
 _BABBLE_MAX_S = 5.0
-# A repeated answer follows the first one closely. Before a request whose answer would look the same as
-# the one just received (same unit, function, byte count, other address), the line is watched this long.
+# Twins are requests one after the other whose answers look the same: same unit, function and byte count,
+# other address. A repeated answer follows closely, so around the second twin the line is watched this long.
 _TWIN_GUARD_S = 0.05
 
 
@@ -93,7 +93,8 @@ class Bus:
         """
         if request.writes and self._observe_only:
             raise DeviceError("observe_only")
-        line = await self._ready(request)
+        twin = self._serial is not None and self._is_twin(request)
+        line = await self._ready(twin)
         counts, clock = self.counts, self._clock
         counts.requests += 1
         self._transaction = (self._transaction + 1) & 0xFFFF
@@ -101,6 +102,8 @@ class Bus:
         start_s = clock.monotonic_s()
         try:
             answer = await line.exchange(request, self._transaction, timeout_s)
+            if twin:
+                await self._expect_nothing_more(line)
         except TimeoutError:
             counts.timeouts += 1
             await self._settle(line)
@@ -126,24 +129,29 @@ class Bus:
             self._line.abort()
             self._line = None
 
-    async def _ready(self, request: Request) -> Line:
+    async def _ready(self, twin: bool) -> Line:
         """The open line, when a new request may begin on it."""
         line = self._line
         if line is None or line.lost:
             raise LinkError(line.lost if line else "not open")
         if self._serial:
-            await self._silence(line, self._silence_s(request))
+            await self._silence(line, max(self._serial.silence_s, _TWIN_GUARD_S if twin else 0.0))
         elif line.take_unasked():
             self._discarded("unasked")
             self._drop()
             raise LinkError("unasked bytes")
         return line
 
-    def _silence_s(self, request: Request) -> float:
-        assert self._serial is not None
+    def _is_twin(self, request: Request) -> bool:
         last = self._last
-        twin = last is not None and last.rtu_head == request.rtu_head and last.pdu != request.pdu
-        return max(self._serial.silence_s, _TWIN_GUARD_S if twin else 0.0)
+        return last is not None and last.rtu_head == request.rtu_head and last.pdu != request.pdu
+
+    async def _expect_nothing_more(self, line: Line) -> None:
+        """Refuse an answer that another one follows: which of them is ours cannot be told."""
+        await self._clock.sleep(_TWIN_GUARD_S)
+        data = line.take_unasked()
+        if data and self._rtu and not self._rtu.noise(data):
+            raise FrameError("two answers")
 
     async def _silence(self, line: Line, silence_s: float) -> None:
         """Wait until the line has been silent so long; what comes meanwhile is thrown away and counted.
