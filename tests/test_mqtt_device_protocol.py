@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from drivers.mqtt.document import DEPTH_MAX, parse_json
-from drivers.mqtt.intake import Intake
+from drivers.mqtt.intake import Intake, Moment
 from drivers.mqtt.routes import Routes
 from drivers.mqtt.session import Message
 from drivers.mqtt.settings import MqttSettings
@@ -44,7 +44,8 @@ def test_no_block_of_the_page_is_overlooked() -> None:
 def test_every_example_becomes_a_good_reading(topic: str, text: str) -> None:
     routes = Routes(mqtt_link(1883, DEVICES), ZoneInfo("UTC"))
     intake = Intake("broker", MqttSettings(host="x"), routes)
-    reading = intake.take(Message(topic, text.encode(), False, 1), T0_S * 1000 + 3_600_000, 0.0)
+    now = Moment(ms=T0_S * 1000 + 3_600_000, s=0.0)
+    reading = intake.take(Message(topic, text.encode(), False, 1), now)
     assert isinstance(reading, Reading)
     assert reading.bad == {}
     for name, value in reading.values.items():

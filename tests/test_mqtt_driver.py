@@ -345,6 +345,21 @@ async def test_poison_in_plenty_is_counted_and_not_all_kept(mosquitto: Server) -
     assert kept < 400
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144])
+async def test_a_driver_cancelled_at_any_moment_leaves_nothing(
+    mosquitto: Server, turns: int
+) -> None:
+    host = RecordingHost()
+    await say(mosquitto, [(UP + "m-1/state", state(n)) for n in range(5)])
+    async with asyncio.timeout(5), serving(mqtt_link(mosquitto.port, [device("m-1")]), host):
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    told = len(host.readings)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    await asyncio.sleep(0)
+    assert len(host.readings) == told
+
+
 def test_the_private_half_of_aiomqtt_is_where_we_look_for_it() -> None:
     async def look() -> None:
         client = aiomqtt.Client("127.0.0.1")

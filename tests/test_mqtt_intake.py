@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from drivers.mqtt.intake import Intake
+from drivers.mqtt.intake import Intake, Moment
 from drivers.mqtt.routes import Routes
 from drivers.mqtt.session import Message
 from drivers.mqtt.settings import MqttSettings
@@ -32,7 +32,8 @@ class Line:
         self, topic: str, payload: object, *, retained: bool = False
     ) -> Reading | Poison | None:
         message = Message(topic, json.dumps(payload).encode(), retained, 1)
-        return self.intake.take(message, NOW_MS + round(self.now_s * 1000), self.now_s)
+        now = Moment(ms=NOW_MS + round(self.now_s * 1000), s=self.now_s)
+        return self.intake.take(message, now)
 
     def state(self, at_s: int, seq: int = 0) -> dict[str, int]:
         return {"ts": T0_S + 86_400 + at_s, "seq": seq, "power_w": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,7 +99,7 @@ async def test_the_hub_proves_who_it_is(tmp_path: Path, tls_broker: Server) -> N
     assert refused.link_events[0].startswith("down: ")
 
 
-# paho leaves the socket of a failed handshake to the garbage collector, which closes it at once.
+# paho leaves the socket of a failed handshake to the garbage collector, which closes it.
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket")
 async def test_a_broker_under_another_name_is_not_believed(
     tmp_path: Path, tls_broker: Server
@@ -107,6 +108,7 @@ async def test_a_broker_under_another_name_is_not_believed(
     async with serving(tls_link(tmp_path, tls_broker.port, host="127.0.0.1", **PAIR), host):
         await host.wait_until(lambda: bool(host.link_events))
     assert "certificate verify failed" in host.link_events[0]
+    gc.collect()
 
 
 def tls_link(folder: Path, port: int, host: str = "localhost", **files: str) -> Link:

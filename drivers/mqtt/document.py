@@ -40,7 +40,12 @@ def parse_path(text: str) -> Path:
     steps: list[str | int] = []
     for part in (text[3:] if anywhere else text).split(".") if text else ():
         key, *indexes = part.replace("]", "").split("[")
-        if not key or "*" in key or part.count("[") != part.count("]") or not all(i.isdigit() for i in indexes):
+        if (
+            not key
+            or "*" in key
+            or part.count("[") != part.count("]")
+            or not all(i.isdigit() for i in indexes)
+        ):
             raise ValueError(
                 "write keys with dots between them, [0] for an index: aenergy.by_minute[0]"
             )

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
-from drivers.mqtt.intake import Intake
+from drivers.mqtt.intake import Intake, Moment
 from drivers.mqtt.routes import Routes
 from drivers.mqtt.session import Message, Session, hold_session
 from drivers.mqtt.settings import Broker, read_broker
@@ -114,12 +114,12 @@ class _Service:
     def _judge(
         self, messages: Sequence[Message], clock: Clock
     ) -> tuple[list[Reading], list[Poison]]:
-        now_ms, now_s = clock.now_ms(), clock.monotonic_s()
+        now = Moment(ms=clock.now_ms(), s=clock.monotonic_s())
         take, counts = self._intake.take, self._intake.counts
         readings: list[Reading] = []
         poison: list[Poison] = []
         for message in messages:
-            result = take(message, now_ms, now_s)
+            result = take(message, now)
             if isinstance(result, Reading):
                 readings.append(result)
             elif result is not None:

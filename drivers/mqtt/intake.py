@@ -57,6 +57,36 @@ class _Track:
     sequences: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Moment:
+    """Now, on both clocks: wall time for stamps, monotonic time for rates."""
+
+    ms: int
+    s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Arrival:
+    """A message that could be read: who says it, what, when, and whether the broker had kept it."""
+
+    route: Route
+    decoded: Decoded
+    retained: bool
+    now: Moment
+
+    @property
+    def time_ms(self) -> int:
+        """The device's own time; 0 when it has none that can be believed."""
+        time_ms = self.decoded.time_ms
+        early_ms, late_ms = self.now.ms - CLOCK_EARLY_MS, self.now.ms + CLOCK_AHEAD_MS
+        return time_ms if time_ms is not None and early_ms <= time_ms <= late_ms else 0
+
+    @property
+    def online(self) -> bool:
+        """Whether it says that the device is there."""
+        return self.decoded.values.get("online") is True
+
+
 class Intake:
     """Judges messages one by one. `counts` holds what was not taken, by (name, reason)."""
 
@@ -68,79 +98,74 @@ class Intake:
         self._poison = Allowance(left=_POISON_BURST, at_s=float("-inf"))
         self.counts: Counter[tuple[str, str]] = Counter()
 
-    def take(self, message: Message, now_ms: int, now_s: float) -> Reading | Poison | None:
+    def take(self, message: Message, now: Moment) -> Reading | Poison | None:
         """The reading a message gives, or the poison to keep; None when it was only counted."""
-        route = self._routes.find(message.topic)
         try:
             if len(message.payload) > self._settings.max_payload_bytes:
                 raise Rejected("payload too large")
+            route = self._routes.find(message.topic)
             if route is None:
                 raise Rejected(self._routes.why_not(message.topic))
             decoded = route.map.decode(route.topic.name, message.payload)
-            return self._reading(route, message, decoded, now_ms, now_s)
+            arrival = _Arrival(route=route, decoded=decoded, retained=message.retained, now=now)
+            return self._reading(arrival)
         except Rejected as error:
-            return self._kept(message, str(error), now_ms, now_s)
+            return self._kept(message, str(error), now)
 
-    def _reading(
-        self, route: Route, message: Message, decoded: Decoded, now_ms: int, now_s: float
-    ) -> Reading | None:
-        device = route.device.id
+    def _reading(self, arrival: _Arrival) -> Reading | None:
+        device, decoded, now = arrival.route.device.id, arrival.decoded, arrival.now
         track = self._tracks.get(device)
         if track is None:
-            allowance = Allowance(left=self._settings.burst, at_s=now_s)
+            allowance = Allowance(left=self._settings.burst, at_s=now.s)
             track = self._tracks[device] = _Track(allowance)
-        why_not = _why_not_news(route, message, decoded, track, now_ms, now_s)
+        why_not = _why_not_news(arrival, track)
         if why_not:
             self.counts["skipped", why_not] += 1
             return None
-        if not self._allowed(track, decoded, now_ms, now_s):
+        if not self._allowed(arrival, track):
             self.counts["refused", "flood"] += 1
             return None
-        self._note_sequence(route, decoded, track)
-        time_ms = decoded.time_ms
-        if time_ms is None:
-            time_ms = now_ms
-            if route.topic.time is not None:
-                self.counts["no device time", route.topic.name] += 1
-        doubt = message.retained and decoded.values.get("online") is True
+        self._note_sequence(arrival, track)
+        if decoded.time_ms is None and arrival.route.topic.time is not None:
+            self.counts["no device time", arrival.route.topic.name] += 1
         return Reading(
             device=device,
-            time_ms=time_ms,
-            received_ms=now_ms,
+            time_ms=now.ms if decoded.time_ms is None else decoded.time_ms,
+            received_ms=now.ms,
             values=decoded.values,
             bad=decoded.bad,
-            uncertain=_RETAINED if doubt else _NONE,
+            uncertain=_RETAINED if arrival.retained and arrival.online else _NONE,
         )
 
-    def _allowed(self, track: _Track, decoded: Decoded, now_ms: int, now_s: float) -> bool:
-        time_ms, extra_s = decoded.time_ms, 0.0
-        if time_ms is not None and _believable(time_ms, now_ms):
-            if time_ms > track.newest_ms:
-                extra_s = (time_ms - track.newest_ms) / 1000
-                track.newest_ms = time_ms
-            elif time_ms > track.late_ms:
-                extra_s = (time_ms - track.late_ms) / 1000
-                track.late_ms = time_ms
+    def _allowed(self, arrival: _Arrival, track: _Track) -> bool:
+        time_ms, extra_s = arrival.time_ms, 0.0
+        if time_ms > track.newest_ms:
+            extra_s = (time_ms - track.newest_ms) / 1000
+            track.newest_ms = time_ms
+        elif time_ms > track.late_ms:
+            extra_s = (time_ms - track.late_ms) / 1000
+            track.late_ms = time_ms
         settings = self._settings
-        return track.allowance.take(now_s, extra_s, settings.rate_per_s, settings.burst)
+        return track.allowance.take(arrival.now.s, extra_s, settings.rate_per_s, settings.burst)
 
-    def _note_sequence(self, route: Route, decoded: Decoded, track: _Track) -> None:
+    def _note_sequence(self, arrival: _Arrival, track: _Track) -> None:
         """A message number that skips is a lost message; one that falls is a restart or a repeat."""
-        number, name = decoded.sequence, route.topic.name
-        if number is None or (decoded.time_ms or track.newest_ms) < track.newest_ms:
-            return  # not numbered, or late
+        number, name = arrival.decoded.sequence, arrival.route.topic.name
+        late = arrival.decoded.time_ms is not None and arrival.decoded.time_ms < track.newest_ms
+        if number is None or late:
+            return
         last = track.sequences.get(name)
         if last is not None and number > last + 1:
             self.counts["sequence_gap", ""] += 1
         track.sequences[name] = number
 
-    def _kept(self, message: Message, reason: str, now_ms: int, now_s: float) -> Poison | None:
-        if not self._poison.take(now_s, 0.0, _POISON_PER_S, _POISON_BURST):
+    def _kept(self, message: Message, reason: str, now: Moment) -> Poison | None:
+        if not self._poison.take(now.s, 0.0, _POISON_PER_S, _POISON_BURST):
             self.counts["poison", reason] += 1  # what is kept is counted where it is kept
             self.counts["poison not kept", reason] += 1
             return None
         return Poison(
-            time_ms=now_ms,
+            time_ms=now.ms,
             link=self._link,
             source=message.topic,
             reason=reason,
@@ -151,26 +176,26 @@ class Intake:
 _NONE: dict[str, str] = {}
 
 
-def _believable(time_ms: int, now_ms: int) -> bool:
-    return -CLOCK_EARLY_MS <= time_ms - now_ms <= CLOCK_AHEAD_MS
-
-
-def _why_not_news(
-    route: Route, message: Message, decoded: Decoded, track: _Track, now_ms: int, now_s: float
-) -> str:
+def _why_not_news(arrival: _Arrival, track: _Track) -> str:
     """Why a message in order tells nothing new; empty when it does. Raises Rejected for a stale one."""
-    if not decoded.values:
+    topic, now_s = arrival.route.topic, arrival.now.s
+    if not arrival.decoded.values:
         return "nothing for us"
-    if message.retained:
-        if not route.topic.presence and not _believable(decoded.time_ms or 0, now_ms):
-            raise Rejected("retained")
-        known = track.online == decoded.values.get("online")
-        if known if route.topic.presence else (decoded.time_ms or 0) <= track.newest_ms:
-            return "retained and known"
-    if route.topic.heartbeat:
-        if now_s - track.heartbeat_s < route.device.period_s:
+    if arrival.retained and _is_known(arrival, track):
+        return "retained and known"
+    if topic.heartbeat:
+        if now_s - track.heartbeat_s < arrival.route.device.period_s:
             return "heartbeat"
         track.heartbeat_s = now_s
-    if route.topic.presence:
-        track.online = decoded.values.get("online") is True
+    if topic.presence:
+        track.online = arrival.online
     return ""
+
+
+def _is_known(arrival: _Arrival, track: _Track) -> bool:
+    """Whether a retained message repeats what is known. Raises Rejected when it cannot tell its age."""
+    if arrival.route.topic.presence:
+        return track.online is arrival.online
+    if not arrival.time_ms:
+        raise Rejected("retained")
+    return arrival.time_ms <= track.newest_ms

@@ -161,22 +161,31 @@ async def hold_session(
         raise LinkError(f"password or certificate: {error}") from None
     session = PahoSession(client._client, broker.settings.max_unstored)
     try:
-        async with client:
-            await _subscribe(client, broker, filters)
-            session.read()
-            client.timeout = _CLOSE_TIMEOUT_S
-            async with asyncio.TaskGroup() as tasks:
-                watch = tasks.create_task(session.watch(client), name="mqtt-watch")
-                await serve(session)
-                watch.cancel()
+        await _connect(client)
+        await _subscribe(client, broker, filters)
+        session.read()
+        async with asyncio.TaskGroup() as tasks:
+            watch = tasks.create_task(session.watch(client), name="mqtt-watch")
+            await serve(session)
+            watch.cancel()
     except aiomqtt.MqttError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise asyncio.CancelledError from error
         session.lose(str(error))
     finally:
-        _close(client)
+        await _close(client)
     raise LinkError(session.reason or "closed")
+
+
+async def _connect(client: aiomqtt.Client) -> None:
+    """Connect; when cancelled, let what runs in aiomqtt's thread come to its end first, if it is quick."""
+    # Not in a TaskGroup, which would cancel it together with this task.
+    entering = asyncio.create_task(client.__aenter__(), name="mqtt-connect")
+    try:
+        await asyncio.shield(entering)
+    except asyncio.CancelledError:
+        await asyncio.wait({entering}, timeout=_CLOSE_TIMEOUT_S)
+        entering.cancel()
+        await asyncio.wait({entering})
+        raise
 
 
 def _client(broker: Broker) -> aiomqtt.Client:
@@ -216,13 +225,12 @@ async def _subscribe(client: aiomqtt.Client, broker: Broker, filters: Sequence[s
                 raise aiomqtt.MqttError(f"the broker refuses {name}")
 
 
-def _close(client: aiomqtt.Client) -> None:
-    """Leave no socket and no unheard error behind, whatever state the connection is in."""
-    paho, disconnected = client._client, client._disconnected
-    if disconnected.done() and not disconnected.cancelled():
-        disconnected.exception()
-    # A connection that is still being made, in aiomqtt's thread, is closed as soon as it stands.
-    paho.on_socket_register_write = None
+async def _close(client: aiomqtt.Client) -> None:
+    """Say goodbye and leave nothing behind, whatever state the connection is in."""
+    paho = client._client
+    paho.on_disconnect = None
+    paho.on_socket_register_write = None  # from now on paho writes at once
+    # A connection that is still being made in the thread is closed as soon as it stands.
     paho.on_socket_open = lambda _client, _userdata, socket: socket.close()
     if paho.socket() is not None:
         paho.disconnect()
@@ -231,3 +239,9 @@ def _close(client: aiomqtt.Client) -> None:
         asyncio.get_running_loop().remove_reader(socket.fileno())
         asyncio.get_running_loop().remove_writer(socket.fileno())
         socket.close()
+    for future in (client._connected, client._disconnected):
+        if future.done() and not future.cancelled():
+            future.exception()  # heard, so that asyncio does not complain
+    if client._misc_task is not None:
+        client._misc_task.cancel()
+        await asyncio.wait({client._misc_task})
