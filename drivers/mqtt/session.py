@@ -16,7 +16,7 @@ from typing import Protocol
 
 import aiomqtt
 import msgspec
-from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, MQTTMessage
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, DisconnectFlags, MQTTMessage
 from paho.mqtt.client import Client as PahoClient
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -177,6 +177,7 @@ async def hold_session(
 
 async def _connect(client: aiomqtt.Client) -> None:
     """Connect; when cancelled, let what runs in aiomqtt's thread come to its end first, if it is quick."""
+    _hear_refusal(client)
     # Not in a TaskGroup, which would cancel it together with this task.
     entering = asyncio.create_task(client.__aenter__(), name="mqtt-connect")
     try:
@@ -186,6 +187,23 @@ async def _connect(client: aiomqtt.Client) -> None:
         entering.cancel()
         await asyncio.wait({entering})
         raise
+
+
+def _hear_refusal(client: aiomqtt.Client) -> None:
+    """End the wait for the broker's welcome as soon as it hangs up; aiomqtt would wait for its time-out."""
+
+    def on_disconnect(
+        paho: PahoClient,
+        userdata: object,
+        flags: DisconnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        if not client._connected.done():
+            client._connected.set_exception(aiomqtt.MqttError("the broker hangs up"))
+        client._on_disconnect(paho, userdata, flags, reason, properties)
+
+    client._client.on_disconnect = on_disconnect
 
 
 def _client(broker: Broker) -> aiomqtt.Client:
