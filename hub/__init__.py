@@ -1,6 +1,21 @@
 """Dormhub's contract: what a driver, a sink or a simulator may know of the hub. Nothing heavy is imported."""
 
 from hub.clock import Clock, SystemClock, VirtualClock
+from hub.command import (
+    Answer,
+    Argument,
+    Command,
+    CommandSpec,
+    Expect,
+    Frame,
+    Hazard,
+    Offline,
+    Outcome,
+    Priority,
+    Repeat,
+    State,
+    resolve,
+)
 from hub.convert import Converter, Raw, converter
 from hub.errors import (
     BadValue,
@@ -22,6 +37,19 @@ from hub.profile_file import ProfileLibrary, load_profiles
 from hub.site import Site, load_site
 
 __all__ = [
+    "Answer",
+    "Argument",
+    "Command",
+    "CommandSpec",
+    "Expect",
+    "Frame",
+    "Hazard",
+    "Offline",
+    "Outcome",
+    "Priority",
+    "Repeat",
+    "State",
+    "resolve",
     "BadValue",
     "Clock",
     "ConfigError",

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from hub.errors import BadValue
-from hub.points import PointType
-from hub.profile import PointSpec, Scalar
+from hub.points import PointType, Scalar
+from hub.profile import PointSpec
 
 Raw: TypeAlias = bool | int | float | str
 Converter: TypeAlias = Callable[[Raw], Scalar]

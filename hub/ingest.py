@@ -24,7 +24,8 @@ class Store(Protocol):
 class Ingest:
     """Plausibility, then the journal, then presence: the same for every driver.
 
-    `report` is told each change of presence; `count` each refused reading, as (link, reason).
+    `report` is told each change of presence; `count` each refused reading, as (link, reason); `stored`
+    every batch once it is on disk.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class Ingest:
         clock: Clock,
         report: Callable[[Change], None],
         count: Callable[[str, str], None],
+        stored: Callable[[Sequence[Reading]], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._report = report
         self._count = count
+        self._stored = stored
         self._plausibility = Plausibility()
         self._devices: dict[str, Device] = {}
         self._links: frozenset[str] = frozenset()
@@ -80,6 +83,7 @@ class Ingest:
             change = self.presence.heard(reading, now_s)
             if change is not None:
                 self._report(change)
+        self._stored(checked)
 
     async def quarantine(self, poison: Sequence[Poison]) -> None:
         """Keep what could not become a reading; returns when on disk. Raises StoreError."""

@@ -14,6 +14,7 @@ from typing import Protocol, TypeAlias, TypeVar
 import msgspec
 
 from hub.clock import Clock
+from hub.command import Command, Outcome
 from hub.errors import ConfigError, ConfigErrors
 from hub.model import Device, Link, Poison, Reading
 
@@ -54,6 +55,9 @@ class Host(Protocol):
     def count(self, name: str, reason: str = "", number: int = 1) -> None:
         """Add to a counter of this link; whatever is dropped or refused is counted here."""
 
+    def answered_late(self, device: str, command: str, outcome: Outcome) -> None:
+        """An answer to a command whose `execute` had already returned; `command` is the id it names."""
+
 
 class Driver(Protocol):
     """One link. Made by a factory `open_driver(link: Link) -> Driver` that only checks and assigns."""
@@ -65,6 +69,18 @@ class Driver(Protocol):
         be started anew by the supervisor. On cancellation everything it opened is closed within a second
         and CancelledError goes on. After it returns or raises, nothing is published any more.
         """
+
+    async def execute(self, command: Command) -> Outcome:
+        """Tell a device once, and say what came back; never repeats by itself.
+
+        Called while `run` runs, one at a time for each device; goes before polling on the same bus, by
+        `command.priority`. Just before the write the deadline is checked once more: past it the outcome is
+        NOT_SENT. When it passes while bytes may still wait in a socket, the connection is reset. On a link
+        that only observes it is NOT_SENT. Never raises but for cancellation.
+        """
+
+    def refresh(self, device: str) -> None:
+        """Read this device as soon as its bus allows, and publish what it says as ever."""
 
 
 class Directory(Protocol):

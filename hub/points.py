@@ -11,7 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from typing import TypeAlias
 
+Scalar: TypeAlias = bool | int | float | str
 INT_MAX = 2**53 - 1  # what JSON readers and floating-point stores still tell apart
 
 

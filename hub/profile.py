@@ -29,12 +29,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
-from typing import TypeAlias
 
+from hub.command import CommandSpec
 from hub.errors import ConfigError
-from hub.points import Point
-
-Scalar: TypeAlias = bool | int | float | str
+from hub.points import Point, Scalar
 
 
 class Confidence(StrEnum):
@@ -94,6 +92,7 @@ class Profile:
     period_s: float
     rated_power_w: float
     points: Mapping[str, PointSpec]
+    commands: Mapping[str, CommandSpec]
     wire: Mapping[str, object]
     settings: Mapping[str, Setting]
     sources: tuple[str, ...]

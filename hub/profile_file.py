@@ -14,9 +14,10 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from hub.command_file import read_commands
 from hub.errors import ConfigError, ConfigErrors
-from hub.points import POINTS, Point, PointType, unit_factor, units_of
-from hub.profile import Confidence, PointSpec, Profile, Scalar, Setting
+from hub.points import POINTS, Point, PointType, Scalar, unit_factor, units_of
+from hub.profile import Confidence, PointSpec, Profile, Setting
 from hub.toml_table import Table, plain
 
 PROFILE_GROUP = "dormhub.profiles"
@@ -138,7 +139,7 @@ def _build(source: ProfileFile, document: object, chosen: Mapping[str, Scalar]) 
     top = Table(source.file, "", document)
     protocol = top.text("protocol")
     top.tables("settings")
-    top.tables("commands")
+    commands = top.tables("commands")
     points = top.tables("points")
     wire = top.table(protocol)
     usual = {"confidence": str(_confidence(top))}
@@ -157,6 +158,7 @@ def _build(source: ProfileFile, document: object, chosen: Mapping[str, Scalar]) 
             },
             chosen,
         ),
+        commands=read_commands(source.file, commands, points),
         wire={key: plain(value) for key, value in wire.items()},
         settings=source.settings,
         sources=top.texts("sources"),

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import structlog
 
 from hub.clock import Clock
+from hub.command import Outcome
 from hub.errors import HubError
 from hub.ingest import Ingest
 from hub.model import Link, Poison, Reading
@@ -23,13 +25,15 @@ RESTART_MAX_S = 30.0
 STEADY_S = 60.0  # a driver that ran this long starts again from the shortest pause
 STOP_TIMEOUT_S = 5.0
 
+LateAnswer: TypeAlias = Callable[[str, str, str, Outcome], None]  # link, device, command id
+
 _log = structlog.get_logger("link")
 
 
 class LinkHost:
     """What the hub lends to one link's driver, and what the status shows of that link."""
 
-    def __init__(self, link: Link, ingest: Ingest, clock: Clock) -> None:
+    def __init__(self, link: Link, ingest: Ingest, clock: Clock, late: LateAnswer) -> None:
         self.link = link
         self.clock = clock
         self.up = False
@@ -38,6 +42,7 @@ class LinkHost:
         self.restarts = 0
         self.counters: Counter[tuple[str, str]] = Counter()
         self._ingest = ingest
+        self._late = late
         self._log = _log.bind(link=link.id)
 
     async def publish(self, readings: Sequence[Reading]) -> None:
@@ -67,6 +72,10 @@ class LinkHost:
         """Add to a counter of this link."""
         self.counters[name, reason] += number
 
+    def answered_late(self, device: str, command: str, outcome: Outcome) -> None:
+        """An answer came after its command's `execute` had returned."""
+        self._late(self.link.id, device, command, outcome)
+
     def _turn(self, *, up: bool, reason: str) -> None:
         told = self.up is not up or (self.reason == "starting" and not up)
         self.reason = reason
@@ -89,12 +98,15 @@ class Supervisor:
         clock: Clock,
         tasks: asyncio.TaskGroup,
         make: DriverFactory = open_driver,
+        late: LateAnswer = lambda *_: None,
     ) -> None:
         self._ingest = ingest
         self._make = make
+        self._late = late
         self._clock = clock
         self._tasks = tasks
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._drivers: dict[str, Driver] = {}
         self.hosts: dict[str, LinkHost] = {}
 
     async def apply(self, links: Sequence[Link]) -> tuple[str, ...]:
@@ -112,6 +124,10 @@ class Supervisor:
             self._start(wanted[name], driver)
         return tuple(sorted(changed | (set(known) - set(wanted))))
 
+    def driver(self, link: str) -> Driver | None:
+        """The running driver of a link, to execute a command with; None when there is none now."""
+        return self._drivers.get(link)
+
     async def stop(self) -> None:
         """Cancel every link and wait until each has closed what it opened."""
         for task in self._running.values():
@@ -121,7 +137,8 @@ class Supervisor:
         self._running.clear()
 
     def _start(self, link: Link, driver: Driver) -> None:
-        host = self.hosts[link.id] = LinkHost(link, self._ingest, self._clock)
+        self._drivers[link.id] = driver
+        host = self.hosts[link.id] = LinkHost(link, self._ingest, self._clock, self._late)
         self._running[link.id] = self._tasks.create_task(
             self._serve(driver, host), name=f"link {link.id}"
         )
@@ -131,6 +148,7 @@ class Supervisor:
         task.cancel("the link changed")
         await asyncio.wait([task], timeout=STOP_TIMEOUT_S)
         self.hosts.pop(name)
+        self._drivers.pop(name)
 
     async def _serve(self, driver: Driver, host: LinkHost) -> None:
         pause_s = RESTART_FIRST_S
@@ -151,4 +169,4 @@ class Supervisor:
                 pause_s = RESTART_FIRST_S
             await self._clock.sleep(pause_s * (0.5 + self._clock.random()))
             pause_s = min(pause_s * 2, RESTART_MAX_S)
-            driver = self._make(host.link)
+            driver = self._drivers[host.link.id] = self._make(host.link)

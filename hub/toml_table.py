@@ -8,7 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from hub.errors import ConfigError
-from hub.profile import Scalar
+from hub.points import Scalar
 
 
 class Table:
@@ -100,6 +100,14 @@ class Table:
                 raise self.wrong(f"{key}.{name}", plain(item), "write a table: { … }")
             found[name] = item
         return found
+
+    def list_of_tables(self, key: str) -> list[Table]:
+        """A list of tables, empty when absent."""
+        value = self._left.pop(key, [])
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise self.wrong(key, plain(value), "write a list of tables: [{ … }]")
+        path = ".".join(filter(None, (self._path, key)))
+        return [Table(self._file, f"{path}[{place}]", item) for place, item in enumerate(value)]
 
     def rest(self) -> dict[str, object]:
         """What nobody has taken, for whoever may know it."""

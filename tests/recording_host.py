@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from hub import Clock, Poison, Reading, StoreError, SystemClock
+from hub import Clock, Outcome, Poison, Reading, StoreError, SystemClock
 
 
 class RecordingHost:
@@ -23,6 +23,7 @@ class RecordingHost:
         self.misses: list[tuple[str, str]] = []
         self.counts: Counter[tuple[str, str]] = Counter()
         self.link_events: list[str] = []
+        self.late_answers: list[tuple[str, str, Outcome]] = []
         self.batches = 0
         self.refuses = False
         self.disk = asyncio.Event()
@@ -56,6 +57,9 @@ class RecordingHost:
 
     def link_down(self, reason: str) -> None:
         self.link_events.append(f"down: {reason}")
+
+    def answered_late(self, device: str, command: str, outcome: Outcome) -> None:
+        self.late_answers.append((device, command, outcome))
 
     def count(self, name: str, reason: str = "", number: int = 1) -> None:
         self.counts[name, reason] += number

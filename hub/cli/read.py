@@ -16,6 +16,7 @@ from rich.table import Table
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from hub.cli.show import shown
 from hub.clock import Clock, SystemClock
+from hub.command import Outcome
 from hub.errors import ConfigError, LinkError
 from hub.model import Device, Link, Poison, Reading
 from hub.plausibility import Plausibility
@@ -57,6 +58,9 @@ class Visit:
     def link_down(self, reason: str) -> None:
         """Say why the link is away."""
         self.troubles.append(f"link {self._device.link}: {reason}")
+
+    def answered_late(self, device: str, command: str, outcome: Outcome) -> None:
+        """Nothing is commanded on a visit."""
 
     def count(self, name: str, reason: str = "", number: int = 1) -> None:
         """Nothing is counted on a visit."""
