@@ -122,7 +122,7 @@ class Journal:
     def stats(self) -> Stats:
         """Health and figures, at once."""
         health = self.writer.health
-        reason, sizes = health.reason, Sizes()
+        reason, sizes = health.reason or health.damage, Sizes()
         try:
             sizes = self.query.sizes()
         except StoreError as error:
