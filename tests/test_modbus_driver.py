@@ -119,6 +119,35 @@ async def test_a_block_without_answer_leaves_the_blocks_before_it() -> None:
     assert reading.values.keys() == right_values(1).keys() - {"temperature"}
 
 
+async def test_a_block_that_never_answers_is_given_up_and_the_others_keep_coming() -> None:
+    server = FaultyServer((1,), rtu=True)
+    server.choose = lambda _: Fault.SILENCE if server.requests[-1][1] == 4 else Fault.NONE
+    async with (
+        listening(server) as port,
+        polled(link_of(serial_server(port, 0.03), meter_profile(), (1,))) as host,
+    ):
+        await host.wait_until(lambda: len(host.of("bus-1")) >= 4)
+        asked = len(server.requests)
+        await host.wait_until(lambda: len(host.of("bus-1")) >= 8)
+    assert all(function != 4 for _, function, _, _ in server.requests[asked:])
+    reading = host.of("bus-1")[7]
+    assert reading.bad == {"temperature": "timeout"}
+    assert reading.values.keys() == right_values(1).keys() - {"temperature"}
+
+
+async def test_a_device_its_gateway_cannot_reach_is_missed() -> None:
+    server = FaultyServer((1, 2), rtu=False)
+    server.exception = 11
+    server.choose = lambda _: Fault.EXCEPTION if server.requests[-1][0] == 2 else Fault.NONE
+    async with (
+        listening(server) as port,
+        polled(link_of(tcp(port), meter_profile(), (1, 2))) as host,
+    ):
+        await host.wait_until(lambda: len(host.of("bus-1")) >= 10)
+    assert set(host.misses) == {("bus-2", "gateway target silent")}
+    assert host.of("bus-2") == []
+
+
 async def test_a_slow_disk_does_not_hold_up_polling_until_its_bounded_buffer_is_full() -> None:
     server = FaultyServer((1,), rtu=False)
     async with (
