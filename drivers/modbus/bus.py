@@ -93,7 +93,7 @@ class Bus:
         """
         if request.writes and self._observe_only:
             raise DeviceError("observe_only")
-        twin = self._serial is not None and self._is_twin(request)
+        twin = self._serial is not None and _are_twins(self._last, request)
         line = await self._ready(twin)
         counts, clock = self.counts, self._clock
         counts.requests += 1
@@ -142,10 +142,6 @@ class Bus:
             raise LinkError("unasked bytes")
         return line
 
-    def _is_twin(self, request: Request) -> bool:
-        last = self._last
-        return last is not None and last.rtu_head == request.rtu_head and last.pdu != request.pdu
-
     async def _expect_nothing_more(self, line: Line) -> None:
         """Refuse an answer that another one follows: which of them is ours cannot be told."""
         await self._clock.sleep(_TWIN_GUARD_S)
@@ -189,3 +185,7 @@ class Bus:
     def _discarded(self, reason: str) -> None:
         self.counts.discarded += 1
         self._host.count("discarded", reason)
+
+
+def _are_twins(last: Request | None, request: Request) -> bool:
+    return last is not None and last.rtu_head == request.rtu_head and last.pdu != request.pdu

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from drivers.modbus.frames import Request, read_request
-from drivers.modbus.plan import Block, LineCost, halves, plan, shortest
+from drivers.modbus.plan import Block, LineCost, halves, mistakable, plan, shortest
 from drivers.modbus.registers import Decoded, Layout, RegisterMap, register_map
 from drivers.modbus.settings import LinkSettings
 from hub import Profile
@@ -41,8 +41,7 @@ class Product:
         self.cost: LineCost = settings.cost(self.registers.wire)
         blocks = plan(self.registers.fields, self.registers.wire, self.cost)
         probe = shortest(blocks, self.registers.wire, self.cost)
-        shapes = [block.shape for block in blocks]
-        self.ambiguous = len(blocks) > 1 and probe.shape in shapes
+        self.ambiguous = mistakable(probe, blocks)
         self.blocks = tuple((block, _layout(block)) for block in blocks)
         self.probe = (probe, _layout(probe))
 
