@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -79,7 +80,7 @@ class Link:
     `settings` are the protocol's own (host, baud rate …), not yet checked: the driver's factory does
     that and raises ConfigError. `source` names the file for such errors. With `observe_only` no write
     may leave. A `visit` is a short look beside the running hub: the driver takes nobody's session and
-    leaves nothing behind. `id` is also a device id, under which the driver publishes its own counts.
+    leaves nothing behind. `timezone` is where device clocks without a zone stand. `id` is also a device id, under which the driver publishes its own counts.
     """
 
     id: str
@@ -88,4 +89,5 @@ class Link:
     devices: tuple[Device, ...] = ()
     observe_only: bool = False
     visit: bool = False
+    timezone: ZoneInfo = ZoneInfo("Asia/Shanghai")
     source: str = "site.toml"
