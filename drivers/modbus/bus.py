@@ -25,7 +25,7 @@ _TWIN_GUARD_S = 0.05
 
 @dataclass(kw_only=True, slots=True)
 class BusCounts:
-    """What this bus has done since it was made, and how long it was busy."""
+    """What this bus has done since it was made, and how long it was taken (frames, waiting, silences)."""
 
     requests: int = 0
     timeouts: int = 0
@@ -114,7 +114,8 @@ class Bus:
             await self._settle(line)
             raise
         finally:
-            counts.busy_s += clock.monotonic_s() - start_s
+            silence_s = self._serial.silence_s if self._serial else 0.0
+            counts.busy_s += clock.monotonic_s() - start_s + silence_s
         if answer.exception:
             counts.exceptions += 1
             self._host.count("exceptions", answer.reason)
