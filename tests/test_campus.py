@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,10 @@ def by_device(town: Town) -> dict[str, list[Reading]]:
 def all_links_up(town: Town) -> bool:
     status = town.hub.status
     return status is not None and all(link.up for link in status.links)
+
+
+def has_stored(town: Town, readings: int) -> bool:
+    return town.hub.count() >= readings
 
 
 def heard_after(town: Town, moment_ms: int) -> bool:
@@ -108,7 +113,8 @@ async def test_nothing_is_stored_that_a_device_never_said_whatever_goes_wrong(
         fault_kinds=(*FaultKind, *ON_THE_WIRE * 4),
     )
     async with town_of(tmp_path, small_site(timeout_s=0.5), play) as town:
-        await town.until(lambda: town.hub.count() >= READINGS_A_ROUND * rounds)
+        for number in range(rounds):
+            await town.until(partial(has_stored, town, READINGS_A_ROUND * (number + 1)))
         played = Counter(
             str(entry.values["kind"]) for entry in town.campus.ledger.entries(deed=Deed.FAULT)
         )
