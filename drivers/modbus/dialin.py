@@ -132,6 +132,8 @@ class DialIn:
             unknown.refuse("closing")
         if self._server:
             self._server.close()
+        elif self._socket:
+            self._socket.close()
         if self._open.get(self._address) is self:
             del self._open[self._address]
 
