@@ -218,7 +218,7 @@ def peer(folder: Path, devices: int, polls: int) -> None:
         spent_s += time.perf_counter() - begun_s
         values += len(rows)
     pages = db.execute("PRAGMA page_count").fetchone()[0] * 4096
-    line("peer: SQLite, one row per value, append", f"{values / spent_s:,.0f}/s", "")
+    line(f"peer: SQLite, one row per value, {values:,} values", f"{values / spent_s:,.0f}/s", "")
     line("  bytes per value", f"{pages / values:.1f}", "")
     begun_s = time.perf_counter()
     db.execute("SELECT time_ms, value FROM value WHERE series = 7").fetchall()

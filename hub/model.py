@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -13,6 +14,7 @@ from hub.profile import Profile
 Value: TypeAlias = bool | int | float | str
 _NONE: dict[str, str] = {}
 POISON_KEPT_BYTES = 4096
+_CAMPUS_ZONE = ZoneInfo("Asia/Shanghai")
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -79,7 +81,8 @@ class Link:
     `settings` are the protocol's own (host, baud rate …), not yet checked: the driver's factory does
     that and raises ConfigError. `source` names the file for such errors. With `observe_only` no write
     may leave. A `visit` is a short look beside the running hub: the driver takes nobody's session and
-    leaves nothing behind. `id` is also a device id, under which the driver publishes its own counts.
+    leaves nothing behind. `timezone` is where device clocks without a zone stand. `id` is also a device
+    id, under which the driver publishes its own counts.
     """
 
     id: str
@@ -88,4 +91,5 @@ class Link:
     devices: tuple[Device, ...] = ()
     observe_only: bool = False
     visit: bool = False
+    timezone: ZoneInfo = _CAMPUS_ZONE
     source: str = "site.toml"

@@ -85,6 +85,7 @@ def load_site(folder: Path) -> Site:
                 devices=tuple(devices.get(link.id, ())),
                 observe_only=link.observe_only,
                 source=link.source,
+                timezone=timezone,
             )
             for link in links.values()
         ),

@@ -3,55 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from urllib.parse import urlsplit
 
-from hub import Clock, Device, Link, Profile, Site, SystemClock
+from hub import Clock, Device, Profile, Site, SystemClock
 from simulators.devices import build_machine, zone_ms
-from simulators.faults import FaultKind, FaultPlan, Window
+from simulators.faults import FaultPlan
 from simulators.ledger import Diary, Ledger
-from simulators.links import (
-    LOOPBACK,
-    ModbusLink,
-    as_text,
-    bindable,
-    free_ports,
-    modbus_link,
-    mqtt_link,
-)
+from simulators.links import modbus_link
 from simulators.machine import Machine
 from simulators.modbus_bus import Bus
-from simulators.modbus_ports import DialIn, dial_in, listening, serial_line
-from simulators.mqtt_client import Broker, MqttClient
+from simulators.modbus_ports import dial_in
+from simulators.mqtt_client import MqttClient
 from simulators.mqtt_device import MqttDevice
 from simulators.payload import TopicForm, topic_forms
+from simulators.reach import Doors, Play, broker_of, connection_groups
 from simulators.registers import RegisterLayout
 from simulators.slave import Slave
 
+__all__ = ["Campus", "Play", "playing"]
+
 _FLUSH_S = 1.0
-OWN_CONNECTIONS_MAX = 200
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Play:
-    """How a campus is played.
-
-    `speed` divides the times of serial lines, 0 takes them away. `here` puts every link on this machine,
-    on free ports, instead of where the configuration says; `broker` ("host:port") replaces the site's.
-    `fault_rate` is the share of answers and messages with which a fault of `fault_kinds` begins.
-    """
-
-    seed: int = 1
-    speed: float = 1.0
-    here: bool = False
-    broker: str = ""
-    shared: bool = False
-    fault_rate: float = 0.0
-    fault_kinds: Sequence[FaultKind] = tuple(FaultKind)
-    windows: tuple[Window, ...] = ()
 
 
 @dataclass(kw_only=True, slots=True)
@@ -101,11 +74,13 @@ class Campus:
     async def run(self) -> None:
         """Open every link, let every device live, until cancelled. Raises OSError when a port is taken."""
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
-            dials = await self._open_buses(stack)
+            doors = Doors(self._play, stack)
+            for link in self.site.links:
+                self.settings[link.id] = await doors.open(link, self.buses.get(link.id))
             for name, bus in self.buses.items():
                 tasks.create_task(bus.run(), name=f"bus {name}")
-            for name, dial in dials.items():
-                tasks.create_task(dial_in(self.buses[name], dial), name=f"dial-in {name}")
+            for bus, dial in doors.dials:
+                tasks.create_task(dial_in(bus, dial), name="dial-in")
             for client in self._clients():
                 tasks.create_task(client.run(), name="mqtt client")
             tasks.create_task(self._flush(), name="ledger flush")
@@ -168,75 +143,19 @@ class Campus:
             self._layouts[id(profile)] = RegisterLayout(profile)
         return self._layouts[id(profile)]
 
-    async def _open_buses(self, stack: AsyncExitStack) -> dict[str, DialIn]:
-        """Open what listens; returns what dials in."""
-        dials: dict[str, DialIn] = {}
-        moved: dict[str, int] = {}
-        for link in self.site.links:
-            if link.driver == "mqtt":
-                self.settings[link.id] = self._mqtt_settings(link)
-            if link.id not in self.buses:
-                continue
-            keys = modbus_link(link)
-            if keys.transport == "dtu":
-                dials[link.id] = self._dial(link, keys, moved)
-            else:
-                place = await self._serve(stack, link, keys)
-                self.settings[link.id] = {**link.settings, **place}
-        return dials
-
-    async def _serve(
-        self, stack: AsyncExitStack, link: Link, keys: ModbusLink
-    ) -> Mapping[str, object]:
-        bus = self.buses[link.id]
-        if keys.transport == "rtu":
-            if not self._play.here:
-                bindable(link, keys.device)  # a serial port can only be rehearsed
-            return {"device": await stack.enter_async_context(serial_line(bus))}
-        host, port = (LOOPBACK, 0) if self._play.here else (bindable(link, keys.host), keys.port)
-        serial = keys.transport == "rtu_over_tcp"
-        bound = await stack.enter_async_context(listening(bus, host, port, serial=serial))
-        return {"host": host, "port": bound}
-
-    def _dial(self, link: Link, keys: ModbusLink, moved: dict[str, int]) -> DialIn:
-        host, port = keys.listen_address()
-        if self._play.here:
-            if keys.listen not in moved:
-                moved[keys.listen] = free_ports(1)[0]
-            host, port = LOOPBACK, moved[keys.listen]
-        self.settings[link.id] = {**link.settings, "listen": f"{host}:{port}"}
-        return DialIn(
-            host=host,
-            port=port,
-            registration=as_text(keys.registration),
-            heartbeat=as_text(keys.heartbeat),
-        )
-
-    def _mqtt_settings(self, link: Link) -> Mapping[str, object]:
-        """A rehearsal's broker is entered without the site's secrets."""
-        if not self._play.broker:
-            return link.settings
-        broker = _broker(self._play.broker)
-        kept = {
-            key: value
-            for key, value in link.settings.items()
-            if not key.endswith("_file") and key not in ("username", "tls")
-        }
-        return {**kept, "host": broker.host, "port": broker.port}
-
     def _clients(self) -> list[MqttClient]:
         clients = []
         for link in self.site.links:
             devices = self._parts.mqtt.get(link.id, [])
-            broker = (
-                _broker(self._play.broker)
-                if self._play.broker
-                else mqtt_link(link).broker(Path(link.source).parent)
-            )
-            for number, group in enumerate(_groups(devices, shared=self._play.shared)):
+            groups = connection_groups(devices, shared=self._play.shared)
+            for number, group in enumerate(groups):
                 name = group[0].device.id if len(group) == 1 else f"{link.id}-{number}"
                 client = MqttClient(
-                    f"sim-{name}", group, broker, clock=self.clock, ledger=self.ledger
+                    f"sim-{name}",
+                    group,
+                    broker_of(link, self._play),
+                    clock=self.clock,
+                    ledger=self.ledger,
                 )
                 clients.append(client)
         return clients
@@ -264,16 +183,3 @@ async def playing(campus: Campus) -> AsyncIterator[Campus]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-
-
-def _broker(text: str) -> Broker:
-    parts = urlsplit(f"//{text}")
-    return Broker(host=parts.hostname or LOOPBACK, port=parts.port or 1883)
-
-
-def _groups(devices: Sequence[MqttDevice], *, shared: bool) -> list[Sequence[MqttDevice]]:
-    """A connection for each device while they are few, else as many connections as are allowed."""
-    if not devices:
-        return []
-    count = 1 if shared else min(len(devices), OWN_CONNECTIONS_MAX)
-    return [devices[place::count] for place in range(count)]

@@ -22,6 +22,8 @@ from simulators.ledger import Ledger
 from simulators.links import site_toml
 from simulators.site_files import write_demo, write_reference
 
+_KEPT = 1000  # nobody reads this process's memory: the file has everything
+
 
 def main() -> None:
     """The command's entry point."""
@@ -79,7 +81,7 @@ async def _simulate(options: argparse.Namespace) -> None:
         needs_broker = any(link.driver == "mqtt" for link in site.links)
         if options.rehearse and needs_broker and not options.broker:
             raise ValueError("--rehearse needs --broker HOST:PORT: this site has an MQTT link")
-        campus = Campus(site, _play(options), ledger=Ledger(file))
+        campus = Campus(site, _play(options), ledger=Ledger(file, kept=_KEPT))
         await _serve(campus, options)
 
 

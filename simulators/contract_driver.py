@@ -169,8 +169,9 @@ async def _driving(case: DriverCase, link: Link, host: ContractHost) -> AsyncIte
     task = asyncio.create_task(case.factory(link).run(host), name="driver under test")
     try:
         yield
-        assert not task.done(), f"the driver ended by itself: {task}"
     finally:
+        if task.done():
+            pytest.fail(f"the driver ended by itself: {task}")
         await _end(task)
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from hub import Value
 
-_KEPT = 1_000_000
+_KEPT = 100_000
 _NOTHING: Mapping[str, Value] = {}
 
 

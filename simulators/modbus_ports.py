@@ -6,7 +6,7 @@ import asyncio
 import os
 import tty
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -137,10 +137,12 @@ async def listening(bus: Bus, host: str, port: int, *, serial: bool) -> AsyncIte
     """The bus behind a TCP port (RTU frames if `serial`); gives the port, chosen freely when 0."""
     kind = RtuPort if serial else TcpPort
     loop = asyncio.get_running_loop()
+    # Not served at once: a server cancelled while it starts would be returned to nobody.
     server = await loop.create_server(
-        lambda: kind(bus), host, port, backlog=_BACKLOG, reuse_address=True
+        lambda: kind(bus), host, port, backlog=_BACKLOG, reuse_address=True, start_serving=False
     )
     try:
+        await server.start_serving()
         bound: int = server.sockets[0].getsockname()[1]
         yield bound
     finally:
@@ -191,13 +193,12 @@ async def dial_in(bus: Bus, dial: DialIn) -> None:
     loop = asyncio.get_running_loop()
     try:
         while True:
-            try:
-                _, port = await loop.create_connection(
-                    lambda: RtuPort(bus, dial.registration), dial.host, dial.port
-                )
-                await _beat(port, dial)
-            except OSError:
-                pass  # the hub is not there yet; a DTU just calls again
+            with suppress(OSError):  # the hub is not there yet; a DTU just calls again
+                if not bus.cut:
+                    _, port = await loop.create_connection(
+                        lambda: RtuPort(bus, dial.registration), dial.host, dial.port
+                    )
+                    await _beat(port, dial)
             await bus.clock.sleep(_DIAL_PAUSE_S)
     finally:
         for transport in list(bus.callers):

@@ -130,7 +130,8 @@ class MqttClient:
                 self._hang_up(clean=False)
                 await self._clock.sleep(pause_s * (0.5 + self._clock.random()))
         finally:
-            self._farewell()
+            self._publish_presence(online=False)
+            self._hang_up(clean=True)
 
     def _begin(self) -> None:
         """Power is on: every device starts to speak anew."""
@@ -160,16 +161,17 @@ class MqttClient:
             session.write(publish_packet(message, number, again=True))
         for device in self._devices:
             self._ledger.record(self._clock.now_ms(), device.device.id, Deed.CONNECTED)
-            self._publish_presence(device, online=True)
+        self._publish_presence(online=True)
 
     def _will(self) -> Message | None:
         """A connection has one last will, so a shared one has none."""
         return self._devices[0].presence(online=False) if len(self._devices) == 1 else None
 
-    def _publish_presence(self, device: MqttDevice, *, online: bool) -> None:
-        message = device.presence(online)
-        if message is not None:
-            self._publish(message)
+    def _publish_presence(self, *, online: bool) -> None:
+        for device in self._devices:
+            message = device.presence(online)
+            if message is not None:
+                self._publish(message)
 
     async def _speak(self) -> None:
         """Send what is due, when it is due, until the connection is lost or a device reboots."""
@@ -234,8 +236,3 @@ class MqttClient:
         if self._session is not None:
             self._session.close(clean=clean)
             self._session = None
-
-    def _farewell(self) -> None:
-        for device in self._devices:
-            self._publish_presence(device, online=False)
-        self._hang_up(clean=True)

@@ -115,16 +115,14 @@ class MqttDevice:
         self, form: TopicForm, values: Mapping[str, Value], now_ms: int, at_ms: int | None = None
     ) -> list[Outgoing]:
         fault = self._faults.next(now_ms) if self._faults else None
-        if fault is not None:
-            self._diary.record(now_ms, Deed.FAULT, {"kind": fault.kind.value})
-            if fault.kind is FaultKind.REBOOT:
-                self.rebooting_until_ms = fault.until_ms
-                self._sequence = 0
-            if fault.kind in (FaultKind.SILENCE, FaultKind.REBOOT):
-                return []
+        if fault is not None and fault.kind in (FaultKind.SILENCE, FaultKind.REBOOT):
+            self._fail(fault, now_ms)
+            return []
         values = self._changed(form, self._held(values, fault))
         if not values and form.partial:
             return []
+        if fault is not None:
+            self._fail(fault, now_ms)
         self._sequence += 1
         time_ms = (now_ms if at_ms is None else at_ms) + (fault.skew_ms() if fault else 0)
         if "sequence" in values:
@@ -133,6 +131,13 @@ class MqttDevice:
         message, said = form.message(self.device.address, values, stamp)
         self._diary.record(time_ms, Deed.PUBLISHED, said)
         return _spoilt(message, fault)
+
+    def _fail(self, fault: Fault, now_ms: int) -> None:
+        """A fault meets a message that is due: it stands in the ledger just before that message."""
+        self._diary.record(now_ms, Deed.FAULT, {"kind": fault.kind.value})
+        if fault.kind is FaultKind.REBOOT:
+            self.rebooting_until_ms = fault.until_ms
+            self._sequence = 0
 
     def _held(self, values: Mapping[str, Value], fault: Fault | None) -> Mapping[str, Value]:
         """The values of the moment in which a fault froze them."""

@@ -69,9 +69,23 @@ class TopicForm:
         self.points: dict[str, tuple[PointSpec, _PointKeys]] = {}
         for point, spec in profile.points.items():
             where = msgspec.convert(spec.where, _PointKeys)
-            if not where.topics or name in where.topics:
+            if (not where.topics or name in where.topics) and self._has_place(where):
                 self.points[point] = (spec, where)
         self.role = self._role()
+
+    def _has_place(self, where: _PointKeys) -> bool:
+        """Whether the maker's message has this field; a message without a known form has any."""
+        if self._document is None or not where.path:
+            return True
+        head, _, last = self._path(where).removeprefix(_ANYWHERE).rpartition(".")
+        tree: Json = json.loads(self._document.text)
+        if where.path.startswith(_ANYWHERE):
+            return _holder(tree, head.split(".")[0] if head else last) is not None
+        holder = _at(tree, head) if head else tree
+        return isinstance(holder, dict) and last in holder
+
+    def _path(self, where: _PointKeys) -> str:
+        return f"{self._keys.root}.{where.path}" if self._keys.root else where.path
 
     def _role(self) -> Role:
         if self._keys.heartbeat:
@@ -119,8 +133,7 @@ class TopicForm:
             shown = as_base64(str(raw)) if where.encoding == "base64" else raw
             if not where.path:
                 return json.dumps(shown, ensure_ascii=False)
-            path = f"{keys.root}.{where.path}" if keys.root else where.path
-            _put(tree, path, shown, known=known is not None)
+            _put(tree, self._path(where), shown, known=known is not None)
         if self.partial:
             _keep(
                 _at(tree, keys.root),

@@ -86,30 +86,41 @@ class Cell:
 
 
 def _encode(cell: Cell, raw: Raw) -> tuple[bytes, Raw]:
+    """The bytes in the product's order, and the raw value that is left in them."""
     keys = cell.keys
     if keys.type in _REAL:
         body = struct.pack(_REAL[keys.type], float(raw))
         return _ordered(body, keys), float(struct.unpack(_REAL[keys.type], body)[0])
     if keys.bit is not None or keys.bits is not None:
-        lowest, count = keys.bits or (keys.bit or 0, 1)
-        field = int(raw) & (1 << count) - 1
-        return _ordered((field << lowest).to_bytes(2, "big"), keys), field if keys.bits else bool(
-            field
-        )
+        return _field(keys, int(raw))
     if keys.type in _WHOLE:
         number = _fitted(cell, round(float(raw)) if isinstance(raw, float) else int(raw))
-        return _ordered(number.to_bytes(cell.size, "big", signed=keys.type[0] == "s"), keys), number
+        body = number.to_bytes(cell.size, "big", signed=keys.type[0] == "s")
+        return _ordered(body, keys), number
+    if keys.type == "bool":
+        return int(raw).to_bytes(2, "big"), bool(raw)
+    return _text(cell, raw)
+
+
+def _field(keys: _Keys, raw: int) -> tuple[bytes, Raw]:
+    """Some bits of one word."""
+    lowest, count = keys.bits or (keys.bit or 0, 1)
+    field = raw & (1 << count) - 1
+    body = (field << lowest).to_bytes(2, "big")
+    return _ordered(body, keys), field if keys.bits else bool(field)
+
+
+def _text(cell: Cell, raw: Raw) -> tuple[bytes, Raw]:
+    """Packed decimals, letters, or a clock."""
+    keys = cell.keys
     if keys.type == "bcd":
         digits = str(raw if isinstance(raw, str) else round(raw)).zfill(2 * cell.size)
         digits = digits[-2 * cell.size :]
-        return _ordered(bytes.fromhex(digits), keys), digits if isinstance(raw, str) else int(
-            digits
-        )
-    if keys.type == "ascii":
-        return str(raw).encode("ascii")[: cell.size].ljust(cell.size), raw
+        body = _ordered(bytes.fromhex(digits), keys)
+        return body, digits if isinstance(raw, str) else int(digits)
     if keys.type == "datetime":
         return _packed_time(str(raw), keys.layout), raw
-    return int(raw).to_bytes(2, "big"), bool(raw)
+    return str(raw).encode("ascii")[: cell.size].ljust(cell.size), raw
 
 
 def _fitted(cell: Cell, number: int) -> int:

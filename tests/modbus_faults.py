@@ -110,6 +110,7 @@ class FaultyServer:
         self.rtu = rtu
         self.illegal = set(illegal)
         self.choose: Callable[[random.Random], Fault] = always(Fault.NONE)
+        self.exception = 6
         self.committed: Counter[Fault] = Counter()
         self.requests: list[tuple[int, int, int, int]] = []
         self.connections = 0
@@ -224,7 +225,7 @@ class FaultyServer:
             case Fault.GARBAGE:
                 return (self._chance.randbytes(self._chance.randrange(1, 20)), right)
             case Fault.EXCEPTION:
-                return (self._frame(head, bytes((unit, function | 0x80, 6))),)
+                return (self._frame(head, bytes((unit, function | 0x80, self.exception))),)
             case Fault.ECHO:
                 return (request + crc_of(request), right)
             case Fault.PIECES:

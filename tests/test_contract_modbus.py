@@ -66,13 +66,14 @@ class ModbusCase:
     async def other_side(self) -> AsyncIterator[OtherSide]:
         bus = {"driver": "modbus", "transport": self._transport, "host": "127.0.0.1", "port": 502}
         with tempfile.TemporaryDirectory() as folder:
-            site = write_site(Path(folder), {"bus": {**bus, "timeout_s": 0.2}}, [])
+            dtu = {"listen": "0.0.0.0:15000", "registration": "DTU-1"}
+            site = write_site(Path(folder), {"bus": {**bus, **dtu, "timeout_s": 0.2}}, [])
             rows = "id,profile,link,address,period_s\na,eastron_sdm120,bus,1,0.2\nb,chint_ddsu666,bus,2,0.2\n"
             (site / "devices.csv").write_text(rows, "utf-8")
             async with playing(Campus(load_site(site), Play(here=True, speed=0.0))) as campus:
                 yield SimulatedBus(campus)
 
 
-@pytest.fixture(params=["tcp", "rtu_over_tcp"])
+@pytest.fixture(params=["tcp", "rtu_over_tcp", "dtu"])
 def driver_case(request: pytest.FixtureRequest) -> DriverCase:
     return ModbusCase(request.param)

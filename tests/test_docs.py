@@ -1,4 +1,4 @@
-"""What is written must be true: every setting, command and link of the documents exists, and the other way."""
+"""What is written must be true: every setting, command and link of the documents exists, and vice versa."""
 
 from __future__ import annotations
 

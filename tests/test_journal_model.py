@@ -97,6 +97,8 @@ def exact(value: Value) -> str:
 async def agrees(journal: Journal, model: Model) -> None:
     latest = await journal.latest()
     for device in DEVICES:
+        heard = [r.time_ms for r in model.log if r.device == device]
+        assert [latest[name].time_ms for name in latest if name == device] == sorted(heard)[-1:]
         for point in POINTS:
             series = await journal.history(device, point, 0, START_MS + 9 * DAY_MS)
             expected = model.history(device, point)
@@ -108,6 +110,9 @@ async def agrees(journal: Journal, model: Model) -> None:
             assert [exact(s.values[point]) for s in states if point in s.values] == newest
             told = [s.time_of(point) for s in states if point in s.values]
             assert told == [at for at, _ in expected[-1:]]
+            failed = model.failures(device, point)[-1:]
+            open_ = [text for at, text in failed if at > max([0, *(at for at, _ in expected)])]
+            assert [s.bad[point] for s in states if point in s.bad] == open_
 
 
 async def plays(folder: Path, steps: list[Reading | str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
 import struct
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub import POISON_KEPT_BYTES, Poison, Reading, Value, VirtualClock
+from hub import POISON_KEPT_BYTES, Poison, Reading, StoreDamaged, Value, VirtualClock
 from hub.journal import (
     Appended,
     Follower,
@@ -311,3 +312,23 @@ async def test_a_time_beyond_all_calendars_is_stored_but_never_sealed(
         await journal.upkeep()
         series = await journal.history("meter-1", "frequency", -10, 2**50)
         assert series.times == (time_ms,)
+
+
+async def test_a_chunk_that_changed_on_disk_is_never_given_out(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    async with open_journal(path, clock=evening(), options=OPTIONS) as journal:
+        await journal.append(meter_day())
+        await journal.upkeep()
+    db = sqlite3.connect(path)
+    body = bytearray(db.execute("SELECT body FROM chunk").fetchone()[0])
+    body[len(body) // 2] ^= 1
+    db.execute("UPDATE chunk SET body = ?", (bytes(body),))
+    db.commit()
+    db.close()
+    async with open_journal(path, clock=evening(), options=OPTIONS) as journal:
+        with pytest.raises(StoreDamaged):
+            await journal.history("meter-1", "frequency", 0, END_MS)
+        with pytest.raises(StoreDamaged):
+            await journal.append([meter_day()[3]])
+        new = reading(START_MS + DAY_MS, frequency=50.0)
+        assert await journal.append([new]) == Appended(stored=1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pty
 import random
 import socket
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from drivers.modbus.bus import Bus
+from drivers.modbus.dialin import UNKNOWN_MAX
 from drivers.modbus.driver import open_driver
 from drivers.modbus.frames import write_coil
 from drivers.modbus.settings import LinkSettings
@@ -117,6 +120,35 @@ async def test_a_block_without_answer_leaves_the_blocks_before_it() -> None:
     reading = host.readings[0]
     assert reading.bad == {"temperature": "timeout"}
     assert reading.values.keys() == right_values(1).keys() - {"temperature"}
+
+
+async def test_a_block_that_never_answers_is_given_up_and_the_others_keep_coming() -> None:
+    server = FaultyServer((1,), rtu=True)
+    server.choose = lambda _: Fault.SILENCE if server.requests[-1][1] == 4 else Fault.NONE
+    async with (
+        listening(server) as port,
+        polled(link_of(serial_server(port, 0.03), meter_profile(), (1,))) as host,
+    ):
+        await host.wait_until(lambda: len(host.of("bus-1")) >= 4)
+        asked = len(server.requests)
+        await host.wait_until(lambda: len(host.of("bus-1")) >= 8)
+    assert all(function != 4 for _, function, _, _ in server.requests[asked:])
+    reading = host.of("bus-1")[7]
+    assert reading.bad == {"temperature": "timeout"}
+    assert reading.values.keys() == right_values(1).keys() - {"temperature"}
+
+
+async def test_a_device_its_gateway_cannot_reach_is_missed() -> None:
+    server = FaultyServer((1, 2), rtu=False)
+    server.exception = 11
+    server.choose = lambda _: Fault.EXCEPTION if server.requests[-1][0] == 2 else Fault.NONE
+    async with (
+        listening(server) as port,
+        polled(link_of(tcp(port), meter_profile(), (1, 2))) as host,
+    ):
+        await host.wait_until(lambda: len(host.of("bus-1")) >= 10)
+    assert set(host.misses) == {("bus-2", "gateway target silent")}
+    assert host.of("bus-2") == []
 
 
 async def test_a_slow_disk_does_not_hold_up_polling_until_its_bounded_buffer_is_full() -> None:
@@ -312,3 +344,25 @@ def test_a_unit_number_that_cannot_be_used_is_told_with_its_device(units: tuple[
 
 def test_a_reserved_unit_number_is_for_a_device_alone_on_its_link() -> None:
     assert open_driver(link_of(tcp(502), meter_profile(), (255,)))
+
+
+async def test_a_serial_port_that_is_pulled_out_takes_the_link_down() -> None:
+    ours, theirs = pty.openpty()
+    settings: dict[str, object] = {"transport": "rtu", "device": os.ttyname(theirs)}
+    async with polled(link_of(settings, meter_profile(), (1,), period_s=0.1)) as host:
+        await host.wait_until(lambda: host.link_events == ["up"])
+        os.close(ours)
+        os.close(theirs)
+        await host.wait_until(lambda: len(host.link_events) == 2)
+    assert host.link_events[1].startswith("down: ")
+
+
+async def test_callers_that_say_nothing_are_kept_few() -> None:
+    port = free_port()
+    async with polled(link_of(dtu(port, "DTU1"), meter_profile(), (1,))) as host:
+        first = await call(port, b"", FaultyServer((1,), rtu=True))
+        others = [socket.create_connection((LOCAL, port)) for _ in range(UNKNOWN_MAX + 5)]
+        await host.wait_until(lambda: host.counts["callers_refused", "too many callers"] == 6)
+        for other in others:
+            other.close()
+        first.close()

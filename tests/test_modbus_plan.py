@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.modbus.fields import Field, Wire
-from drivers.modbus.plan import Block, LineCost, halves, plan, serial_timing, shortest
+from drivers.modbus.plan import Block, LineCost, halves, mistakable, plan, serial_timing, shortest
 from drivers.modbus.registers import register_map
 from tests.modbus_site import meter_profile
 
@@ -120,16 +122,23 @@ def test_the_halves_of_a_block_are_smaller_and_read_the_same_points(
 
 
 @given(maps())
-def test_the_probe_keeps_the_limits_and_has_a_shape_of_its_own_where_gaps_allow_it(
+def test_the_probe_keeps_the_limits_and_cannot_be_mistaken_where_one_block_is_unlike_the_others(
     given_: tuple[tuple[Field, ...], Wire, LineCost],
 ) -> None:
     fields, wire, cost = given_
     blocks = plan(fields, wire, cost)
     probe = shortest(blocks, wire, cost)
     assert probe.count <= (wire.max_bits if probe.function < 3 else wire.max_registers)
-    assert cost.of(probe.function, probe.count) <= max(
-        cost.of(block.function, block.count + wire.align + 7) for block in blocks
-    )
+    assert all(mistakable(block, blocks) for block in blocks) or not mistakable(probe, blocks)
+
+
+def test_reads_that_look_alike_get_a_probe_of_another_size() -> None:
+    wire = Wire()
+    fields = [field("a", 0, 1), field("b", 2, 1), field("c", 4, 1), field("d", 8, 2)]
+    blocks = plan(fields, wire, SLOW)
+    assert shortest(blocks, wire, SLOW).start == 8
+    alike = plan(fields[:3], wire, SLOW)
+    assert mistakable(shortest(alike, wire, SLOW), alike)
 
 
 def test_a_gap_is_bridged_only_where_that_is_quicker_and_allowed() -> None:
@@ -151,7 +160,7 @@ def test_characters_and_silences_are_those_of_the_line() -> None:
 def test_the_test_meter_is_read_in_one_request_for_each_run_of_registers() -> None:
     registers = register_map(meter_profile())
     blocks = plan(registers.fields, registers.wire, SLOW)
-    assert [(block.function, block.start, block.count) for block in blocks] == [
+    assert sorted((block.function, block.start, block.count) for block in blocks) == [
         (1, 7, 1),
         (2, 3, 1),
         (3, 0, 3),
@@ -159,3 +168,14 @@ def test_the_test_meter_is_read_in_one_request_for_each_run_of_registers() -> No
         (3, 40, 1),
         (4, 5, 1),
     ]
+
+
+@given(maps())
+def test_answers_that_look_alike_follow_each_other_only_when_most_do(
+    given_: tuple[tuple[Field, ...], Wire, LineCost],
+) -> None:
+    fields, wire, cost = given_
+    shapes = [block.shape for block in plan(fields, wire, cost)]
+    most = max(shapes.count(shape) for shape in shapes)
+    neighbours = sum(one == other for one, other in pairwise(shapes))
+    assert neighbours == max(0, most - (len(shapes) - most) - 1)

@@ -219,6 +219,24 @@ async def test_a_full_disk_keeps_its_messages_in_the_broker(mosquitto: Server) -
     assert powers(mended) == list(range(50))
 
 
+async def test_a_full_disk_is_not_forgotten_when_the_broker_returns(mosquitto: Server) -> None:
+    host = RecordingHost()
+    host.refuses = True
+    async with serving(mqtt_link(mosquitto.port, [device("m-1")], **NO_LIMIT), host):
+        await until_up(host)
+        await say(mosquitto, [(UP + "m-1/state", state(n, power_w=n)) for n in range(5)])
+        await host.wait_until(lambda: host.counts["not stored", ""] >= 1)
+        connected = log(mosquitto).count("as dormhub-broker")
+        await asyncio.to_thread(mosquitto.stop)
+        await asyncio.to_thread(mosquitto.start)
+        await host.wait_until(lambda: log(mosquitto).count("as dormhub-broker") > connected, 20)
+        assert host.link_events == ["up", "down: not stored: the test's disk is full"]
+        host.refuses = False
+        await host.wait_for(5)
+        await host.wait_until(lambda: host.link_events[-1] == "up")
+    assert powers(host)[-5:] == list(range(5))
+
+
 async def test_what_waits_for_the_disk_is_bounded(tmp_path: Path) -> None:
     subscribed, told = asyncio.Event(), asyncio.Event()
     taken: list[int] = []

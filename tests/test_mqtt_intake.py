@@ -63,6 +63,12 @@ def test_a_backlog_after_a_fresh_message_is_no_flood(line: Line) -> None:
     assert all([line.hear(STATE, line.state(60 * n - 86_400, n)) for n in range(1440)])
 
 
+def test_a_backlog_that_comes_again_in_a_new_session_is_no_flood(line: Line) -> None:
+    for _ in range(3):
+        line.intake.begin_session(line.now_s)
+        assert all([line.hear(STATE, line.state(60 * n - 86_400, n)) for n in range(1440)])
+
+
 def test_a_lying_clock_does_not_open_the_gate(line: Line) -> None:
     taken = [line.hear(STATE, line.state(86_400 * n)) for n in range(1, 1000)]
     assert sum(map(bool, taken)) == 20
@@ -81,6 +87,19 @@ def test_a_retained_state_is_believed_when_it_is_newer_than_what_is_known(line: 
     assert line.hear(STATE, line.state(-60, 1), retained=True) is None
     assert isinstance(line.hear(STATE, line.state(-30, 2), retained=True), Reading)
     assert line.intake.counts["skipped", "retained and known"] == 1
+
+
+def test_a_gap_across_two_sessions_is_counted(line: Line) -> None:
+    line.hear(STATE, line.state(0, 10))
+    line.intake.begin_session(line.now_s)
+    line.hear(STATE, line.state(60, 15))
+    assert line.intake.counts["sequence_gap", ""] == 1
+
+
+def test_a_retained_state_is_believed_again_in_a_new_session(line: Line) -> None:
+    first = line.hear(STATE, line.state(-60, 1), retained=True)
+    line.intake.begin_session(line.now_s)
+    assert line.hear(STATE, line.state(-60, 1), retained=True) == first
 
 
 def test_a_retained_presence_is_told_once(line: Line) -> None:

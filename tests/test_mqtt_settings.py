@@ -150,7 +150,6 @@ async def test_a_password_comes_from_a_file(tmp_path: Path) -> None:
         ({"password_file": "missing"}, "username"),
         ({"ca_file": "missing.crt"}, "ca_file"),
         ({"key_file": "missing.key"}, "cert_file"),
-        ({"timezone": "Mars/Olympus"}, "timezone"),
         ({"receive_maximum": 10}, "receive_maximum"),
         ({"rate_per_s": 0}, "rate_per_s"),
     ],

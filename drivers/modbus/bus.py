@@ -25,7 +25,7 @@ _TWIN_GUARD_S = 0.05
 
 @dataclass(kw_only=True, slots=True)
 class BusCounts:
-    """What this bus has done since it was made, and how long it was busy."""
+    """What this bus has done since it was made, and how long it was taken (frames, waiting, silences)."""
 
     requests: int = 0
     timeouts: int = 0
@@ -93,7 +93,7 @@ class Bus:
         """
         if request.writes and self._observe_only:
             raise DeviceError("observe_only")
-        twin = self._serial is not None and self._is_twin(request)
+        twin = self._serial is not None and _are_twins(self._last, request)
         line = await self._ready(twin)
         counts, clock = self.counts, self._clock
         counts.requests += 1
@@ -114,7 +114,8 @@ class Bus:
             await self._settle(line)
             raise
         finally:
-            counts.busy_s += clock.monotonic_s() - start_s
+            silence_s = self._serial.silence_s if self._serial else 0.0
+            counts.busy_s += clock.monotonic_s() - start_s + silence_s
         if answer.exception:
             counts.exceptions += 1
             self._host.count("exceptions", answer.reason)
@@ -141,10 +142,6 @@ class Bus:
             self._drop()
             raise LinkError("unasked bytes")
         return line
-
-    def _is_twin(self, request: Request) -> bool:
-        last = self._last
-        return last is not None and last.rtu_head == request.rtu_head and last.pdu != request.pdu
 
     async def _expect_nothing_more(self, line: Line) -> None:
         """Refuse an answer that another one follows: which of them is ours cannot be told."""
@@ -189,3 +186,7 @@ class Bus:
     def _discarded(self, reason: str) -> None:
         self.counts.discarded += 1
         self._host.count("discarded", reason)
+
+
+def _are_twins(last: Request | None, request: Request) -> bool:
+    return last is not None and last.rtu_head == request.rtu_head and last.pdu != request.pdu

@@ -108,8 +108,15 @@ class DialIn:
                 dial_in.leave(registration)
                 raise LinkError(error.strerror or str(error)) from None
             loop = asyncio.get_running_loop()
-            server = await loop.create_server(lambda: _Caller(dial_in), sock=dial_in._socket)
-            dial_in._server = server
+            try:
+                # Not served at once: a server cancelled while it starts would be returned to nobody.
+                dial_in._server = await loop.create_server(
+                    lambda: _Caller(dial_in), sock=dial_in._socket, start_serving=False
+                )
+                await dial_in._server.start_serving()
+            except asyncio.CancelledError:
+                dial_in.leave(registration)
+                raise
         return dial_in
 
     def leave(self, registration: bytes) -> None:
@@ -125,6 +132,8 @@ class DialIn:
             unknown.refuse("closing")
         if self._server:
             self._server.close()
+        elif self._socket:
+            self._socket.close()
         if self._open.get(self._address) is self:
             del self._open[self._address]
 

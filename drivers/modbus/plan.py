@@ -6,7 +6,8 @@ plan is the cheapest of all ways to cut them; reading each point alone is one of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
 
@@ -69,7 +70,9 @@ class Block:
 
 
 def plan(fields: Iterable[Field], wire: Wire, cost: LineCost) -> tuple[Block, ...]:
-    """The blocks that read every field once, cheapest in time on this line, in order of address.
+    """The blocks that read every field once, cheapest in time on this line.
+
+    They are in such an order that two whose answers look alike follow each other as seldom as may be.
 
     No block crosses the profile's limits; start and count keep its alignment; unless it allows gaps, a
     block holds no register without a point, but for what the alignment itself demands.
@@ -78,7 +81,20 @@ def plan(fields: Iterable[Field], wire: Wire, cost: LineCost) -> tuple[Block, ..
     blocks: list[Block] = []
     for function, group in groupby(ordered, key=lambda field: field.function):
         blocks += _plan_function(function, tuple(group), wire, cost)
-    return tuple(blocks)
+    return tuple(_apart(blocks))
+
+
+def _apart(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Always one of the shape that most blocks have, but not that of the one before."""
+    left = list(blocks)
+    last: tuple[int, int] | None = None
+    while left:
+        counts = Counter(block.shape for block in left)
+        others = [block for block in left if block.shape != last] or left
+        block = max(others, key=lambda block: counts[block.shape])
+        left.remove(block)
+        last = block.shape
+        yield block
 
 
 def halves(block: Block, wire: Wire, cost: LineCost) -> tuple[Block, ...]:
@@ -90,12 +106,11 @@ def halves(block: Block, wire: Wire, cost: LineCost) -> tuple[Block, ...]:
 
 
 def shortest(blocks: Sequence[Block], wire: Wire, cost: LineCost) -> Block:
-    """The shortest useful request, if possible of a shape that no block has.
+    """The shortest useful request, if possible one whose answer looks like that of no other block.
 
-    An RTU answer does not name its address. A request of a shape of its own, answered, proves that the
-    device is in step again: an older answer would be seen as foreign.
+    An RTU answer does not name its address. A request that is not `mistakable`, answered, proves that the
+    device is in step again: an older answer to another request would be seen as foreign.
     """
-    shapes = {block.shape for block in blocks}
     parts = [
         part
         for block in blocks
@@ -103,9 +118,18 @@ def shortest(blocks: Sequence[Block], wire: Wire, cost: LineCost) -> Block:
         for last in (first + 1, first + 2)
         for part in plan(block.fields[first:last], wire, cost)
     ]
-    candidates = parts + [_grown(part, wire) for part in parts if wire.gaps]
+    candidates = [*parts, *blocks, *(_grown(part, wire) for part in parts if wire.gaps)]
     return min(
-        candidates, key=lambda block: (block.shape in shapes, cost.of(block.function, block.count))
+        candidates,
+        key=lambda block: (mistakable(block, blocks), cost.of(block.function, block.count)),
+    )
+
+
+def mistakable(probe: Block, blocks: Iterable[Block]) -> bool:
+    """Whether the answer to another of the blocks could be taken for this one's."""
+    place = (probe.start, probe.count)
+    return any(
+        block.shape == probe.shape and (block.start, block.count) != place for block in blocks
     )
 
 

@@ -65,6 +65,7 @@ class Poll:
             self.ended = "link lost"
             return None
         if answer.exception in _GATEWAY_EXCEPTIONS:
+            self.unit.in_step = False
             self.ended = answer.reason
             return None
         self.heard = True

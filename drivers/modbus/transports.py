@@ -80,8 +80,9 @@ class SerialPipe:
 
     def write(self, data: bytes) -> None:
         """Hand the frame to the port; a frame fits into its buffer, else the rest waits."""
-        self._queued = (self._queued + data)[:_QUEUED_MAX_BYTES]
-        self._flush()
+        if self._port.is_open:
+            self._queued = (self._queued + data)[:_QUEUED_MAX_BYTES]
+            self._flush()
 
     def abort(self) -> None:
         """Close the port at once."""

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from drivers.modbus.frames import Request, read_request
-from drivers.modbus.plan import Block, LineCost, halves, plan, shortest
+from drivers.modbus.plan import Block, LineCost, halves, mistakable, plan, shortest
 from drivers.modbus.registers import Decoded, Layout, RegisterMap, register_map
 from drivers.modbus.settings import LinkSettings
 from hub import Profile
@@ -41,8 +41,7 @@ class Product:
         self.cost: LineCost = settings.cost(self.registers.wire)
         blocks = plan(self.registers.fields, self.registers.wire, self.cost)
         probe = shortest(blocks, self.registers.wire, self.cost)
-        shapes = [block.shape for block in blocks]
-        self.ambiguous = len(blocks) > 1 and probe.shape in shapes
+        self.ambiguous = mistakable(probe, blocks)
         self.blocks = tuple((block, _layout(block)) for block in blocks)
         self.probe = (probe, _layout(probe))
 
@@ -95,7 +94,7 @@ class Unit:
     def _forget(self) -> None:
         self.reads = tuple(self._product.read(self.number, *part) for part in self._product.blocks)
         self.refused: dict[str, str] = {}
-        self._silences: Counter[int] = Counter()
+        self._silences: Counter[tuple[int, int]] = Counter()
         self._retry_s: float | None = None
 
     def begin(self, now_s: float) -> list[Read]:
@@ -117,9 +116,10 @@ class Unit:
 
     def silent(self, read: Read, now_s: float) -> None:
         """Other reads were answered and this one was not; after some times it is treated as refused."""
-        self._silences[read.block.start] += 1
-        if self._silences[read.block.start] >= SILENT_BLOCKS_MAX:
-            del self._silences[read.block.start]
+        place = (read.block.function, read.block.start)
+        self._silences[place] += 1
+        if self._silences[place] >= SILENT_BLOCKS_MAX:
+            del self._silences[place]
             self._replace(read, "timeout", now_s, halve=True)
 
     def take(self, answers: list[tuple[Layout, bytes]]) -> Decoded:

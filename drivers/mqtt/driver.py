@@ -80,6 +80,8 @@ class _Service:
         self._routes = routes
         self._intake = intake
         self._host = host
+        self._connected = False
+        self._disk_refuses = False
         self._up: bool | None = None  # not said yet
         self._totals = {"link_messages": 0, "link_poison": 0, "link_refused": 0}
         self._connections = 0
@@ -87,29 +89,41 @@ class _Service:
     async def serve(self, session: Session) -> None:
         """Take what comes until the session is lost."""
         self._connections += 1
-        self._back()
+        self._connected = True
+        self._show()
+        self._intake.begin_session(self._host.clock.monotonic_s())
         while messages := await session.receive(BATCH_MAX):
             await self._take(session, messages)
 
     def away(self, reason: str) -> None:
-        """The link does not work now."""
-        if self._up is not False:
-            self._up = False
-            self._host.link_down(reason)
+        """The broker is not there now."""
+        self._connected = False
+        self._show(reason)
 
-    def _back(self) -> None:
-        if not self._up:
-            self._up = True
+    def _stored(self, trouble: StoreError | None = None) -> None:
+        self._disk_refuses = trouble is not None
+        self._show(f"not stored: {trouble}")
+
+    def _show(self, reason: str = "") -> None:
+        """Tell the host when the link begins or ceases to work as a whole, once each."""
+        up = self._connected and not self._disk_refuses
+        if up is self._up:
+            return
+        self._up = up
+        if up:
             self._host.link_up()
+        else:
+            self._host.link_down(reason)
 
     async def _take(self, session: Session, messages: Sequence[Message]) -> None:
         readings, poison = self._judge(messages, self._host.clock)
-        stored = (not readings) or await self._insist(session, lambda: self._host.publish(readings))
-        stored = stored and (
-            (not poison) or await self._insist(session, lambda: self._host.quarantine(poison))
-        )
+        stored = not readings or await self._insist(session, lambda: self._host.publish(readings))
+        if stored and poison:
+            stored = await self._insist(session, lambda: self._host.quarantine(poison))
         if stored:
             session.acknowledge(messages)
+        elif lost := sum(not message.ticket for message in messages):
+            self._host.count("lost", "sent without QoS 1", lost)
 
     def _judge(
         self, messages: Sequence[Message], clock: Clock
@@ -142,14 +156,13 @@ class _Service:
             try:
                 await store()
             except StoreError as error:
-                self.away(f"not stored: {error}")
+                self._stored(error)
                 self._host.count("not stored")
                 await self._host.clock.sleep(STORE_PAUSE_S * (0.5 + self._host.clock.random()))
                 if session.lost:
                     return False
             else:
-                if not session.lost:
-                    self._back()
+                self._stored()
                 return True
 
     async def tell_counts(self) -> None:
@@ -169,5 +182,8 @@ class _Service:
             )
             try:
                 await self._host.publish([reading])
-            except StoreError:
+            except StoreError as error:
+                self._stored(error)
                 self._host.count("not stored", "link counts")
+            else:
+                self._stored()

@@ -30,19 +30,31 @@ _RETAINED = {"online": "retained by the broker"}
 
 @dataclass(slots=True)
 class Allowance:
-    """How many messages may still come now."""
+    """How many messages may still come now. `newest_ms` and `late_ms`: how far the sender's clock has come,
+    and how far it has come in what was sent late."""
 
     left: float
     at_s: float
+    newest_ms: int = 0
+    late_ms: int = 0
 
-    def take(self, now_s: float, extra_s: float, per_s: float, burst: float) -> bool:
-        """Use one, if there is one; `extra_s` of the sender's own time count like seconds passed."""
-        self.left = min(burst, self.left + max(now_s - self.at_s, extra_s) * per_s)
+    def take(self, now_s: float, per_s: float, burst: float, time_ms: int = 0) -> bool:
+        """Use one, if there is one; the progress of the sender's time counts like seconds passed."""
+        passed_s = max(now_s - self.at_s, self._progress_ms(time_ms) / 1000)
+        self.left = min(burst, self.left + passed_s * per_s)
         self.at_s = now_s
         if self.left < 1:
             return False
         self.left -= 1
         return True
+
+    def _progress_ms(self, time_ms: int) -> int:
+        progress_ms = 0
+        if time_ms > self.newest_ms:
+            progress_ms, self.newest_ms = time_ms - self.newest_ms, time_ms
+        elif time_ms > self.late_ms:
+            progress_ms, self.late_ms = time_ms - self.late_ms, time_ms
+        return progress_ms
 
 
 @dataclass(slots=True)
@@ -51,7 +63,6 @@ class _Track:
 
     allowance: Allowance
     newest_ms: int = 0
-    late_ms: int = 0  # how far what came late has come
     online: bool | None = None
     heartbeat_s: float = float("-inf")
     sequences: dict[str, int] = field(default_factory=dict)
@@ -98,6 +109,18 @@ class Intake:
         self._poison = Allowance(left=_POISON_BURST, at_s=float("-inf"))
         self.counts: Counter[tuple[str, str]] = Counter()
 
+    def begin_session(self, now_s: float) -> None:
+        """What was not acknowledged before comes again: it is no flood, and known only when stored.
+
+        Message numbers are remembered, because a broker that dies is where messages are lost.
+        """
+        for track in self._tracks.values():
+            track.allowance = self._fresh(now_s)
+            track.newest_ms, track.online = 0, None
+
+    def _fresh(self, now_s: float) -> Allowance:
+        return Allowance(left=self._settings.burst, at_s=now_s)
+
     def take(self, message: Message, now: Moment) -> Reading | Poison | None:
         """The reading a message gives, or the poison to keep; None when it was only counted."""
         try:
@@ -116,8 +139,7 @@ class Intake:
         device, decoded, now = arrival.route.device.id, arrival.decoded, arrival.now
         track = self._tracks.get(device)
         if track is None:
-            allowance = Allowance(left=self._settings.burst, at_s=now.s)
-            track = self._tracks[device] = _Track(allowance)
+            track = self._tracks[device] = _Track(self._fresh(now.s))
         why_not = _why_not_news(arrival, track)
         if why_not:
             self.counts["skipped", why_not] += 1
@@ -138,15 +160,11 @@ class Intake:
         )
 
     def _allowed(self, arrival: _Arrival, track: _Track) -> bool:
-        time_ms, extra_s = arrival.time_ms, 0.0
-        if time_ms > track.newest_ms:
-            extra_s = (time_ms - track.newest_ms) / 1000
-            track.newest_ms = time_ms
-        elif time_ms > track.late_ms:
-            extra_s = (time_ms - track.late_ms) / 1000
-            track.late_ms = time_ms
+        track.newest_ms = max(track.newest_ms, arrival.time_ms)
         settings = self._settings
-        return track.allowance.take(arrival.now.s, extra_s, settings.rate_per_s, settings.burst)
+        return track.allowance.take(
+            arrival.now.s, settings.rate_per_s, settings.burst, arrival.time_ms
+        )
 
     def _note_sequence(self, arrival: _Arrival, track: _Track) -> None:
         """A message number that skips is a lost message; one that falls is a restart or a repeat."""
@@ -160,7 +178,7 @@ class Intake:
         track.sequences[name] = number
 
     def _kept(self, message: Message, reason: str, now: Moment) -> Poison | None:
-        if not self._poison.take(now.s, 0.0, _POISON_PER_S, _POISON_BURST):
+        if not self._poison.take(now.s, _POISON_PER_S, _POISON_BURST):
             self.counts["poison", reason] += 1  # what is kept is counted where it is kept
             self.counts["poison not kept", reason] += 1
             return None

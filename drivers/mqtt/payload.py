@@ -245,7 +245,7 @@ def _convert(profile: Profile, table: Mapping[str, object], kind: type[Keys], ke
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
         text, _, place = str(error).partition(" - at `$")
-        raise profile.wrong(key + place.rstrip("`"), text, "see drivers/mqtt/payload.py") from None
+        raise profile.wrong(key + place.rstrip("`"), text, "see docs/profiles.md") from None
 
 
 def _reader(spec: PointSpec, keys: _PointKeys, *, text: bool) -> Read:

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Meta
@@ -40,7 +40,6 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_unstored: Annotated[int, Meta(ge=1000, le=1_000_000)] = 10_000
     rate_per_s: PerSecond = 2.0
     burst: Annotated[int, Meta(ge=1, le=100_000)] = 20
-    timezone: str = "Asia/Shanghai"
 
     @property
     def secure(self) -> bool:
@@ -101,21 +100,13 @@ def read_broker(link: Link) -> Broker:
         settings=settings,
         client_id=settings.client_id or f"dormhub-{link.id}",
         port=settings.port or (8883 if settings.secure else 1883),
-        zone=_zone(settings.timezone, wrong),
+        zone=link.timezone,
         folder=Path(link.source).parent,
         visit=link.visit,
     )
     _try("password_file", broker.password, wrong)
     _try("ca_file", broker.tls_context, wrong)
     return broker
-
-
-def _zone(name: str, wrong: Callable[[str, str, str], ConfigError]) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
-        hint = "write a name like Asia/Shanghai"
-        raise wrong("timezone", f"found {name!r}", hint) from None
 
 
 def _try(

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from zlib import crc32
 
 import msgspec
 
+from hub.errors import StoreDamaged
 from hub.journal.columns import (
     Column,
     Ints,
@@ -36,8 +38,21 @@ class Chunk(msgspec.Struct, array_like=True, frozen=True, gc=False):
     uncertain: dict[int, Column]
 
 
-pack = msgspec.msgpack.Encoder().encode
-unpack = msgspec.msgpack.Decoder(Chunk).decode
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Chunk).decode
+
+
+def pack(chunk: Chunk) -> bytes:
+    """A chunk as it lies on disk, with its check sum."""
+    body = _encode(chunk)
+    return crc32(body).to_bytes(4, "big") + body
+
+
+def unpack(body: bytes) -> Chunk:
+    """The chunk that was packed; raises StoreDamaged when it is not what was written."""
+    if crc32(memoryview(body)[4:]) != int.from_bytes(body[:4], "big"):
+        raise StoreDamaged("a chunk of sealed readings is not what was written")
+    return _decode(memoryview(body)[4:])
 
 
 def chunk_id(device: int, start_ms: int) -> int:

@@ -50,7 +50,6 @@ class Journal:
         succeed by itself. A cancelled call may have been stored all the same.
         """
         held = tuple(readings)
-        await self._room.take(len(held))
         appended = await self._do(lambda appender: appender.add(held), len(held))
         self._total = Appended(
             stored=self._total.stored + appended.stored,
@@ -62,10 +61,11 @@ class Journal:
     async def keep_poison(self, poison: Sequence[Poison]) -> None:
         """Keep messages that could not become readings; the oldest make room, the counts stay for ever.
 
-        Returns when on disk; raises StoreError.
+        Returns when on disk; waits while the queue is full; raises StoreError.
         """
         held = tuple(poison)
-        await self._do(lambda appender: keep_poison(appender.db, held, self._options.poison_kept))
+        kept = self._options.poison_kept
+        await self._do(lambda appender: keep_poison(appender.db, held, kept), len(held))
 
     async def read_after(self, cursor: int, limit: int) -> list[Stored]:
         """Up to `limit` readings committed after `cursor`, in the order of commits.
@@ -122,7 +122,7 @@ class Journal:
     def stats(self) -> Stats:
         """Health and figures, at once."""
         health = self.writer.health
-        reason, sizes = health.reason, Sizes()
+        reason, sizes = health.reason or health.damage, Sizes()
         try:
             sizes = self.query.sizes()
         except StoreError as error:
@@ -144,6 +144,8 @@ class Journal:
         )
 
     async def _do(self, work: Callable[[Appender], Result] | None, weight: int = 0) -> Result:
+        if weight:
+            await self._room.take(weight)
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self.writer.submit(Job(work, weight, future))
         return cast(Result, await future)

@@ -9,6 +9,7 @@ from math import fsum
 
 import msgspec
 
+from hub.errors import StoreDamaged
 from hub.journal.records import HOUR_MS, Rollup
 from hub.model import Value
 
@@ -62,8 +63,11 @@ def pack_hours(hours: Hours) -> bytes:
 
 
 def unpack_hours(body: bytes) -> Hours:
-    """What `pack_hours` gave, by point."""
-    return _unpack(zlib.decompress(body))
+    """What was given to `pack_hours`; raises StoreDamaged."""
+    try:
+        return _unpack(zlib.decompress(body))
+    except (zlib.error, msgspec.DecodeError) as error:
+        raise StoreDamaged(f"a roll-up cannot be read: {error}") from None
 
 
 def joined(parts: Sequence[Hour], start_ms: int) -> Rollup:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from hub.errors import StoreDamaged
 from hub.journal.records import Latest
 from hub.model import Reading, Value
 
@@ -39,8 +40,24 @@ class LatestRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 encode = msgspec.msgpack.Encoder().encode
-decode_row = msgspec.msgpack.Decoder(Row).decode
-decode_latest = msgspec.msgpack.Decoder(LatestRow).decode
+_row = msgspec.msgpack.Decoder(Row).decode
+_latest = msgspec.msgpack.Decoder(LatestRow).decode
+
+
+def decode_row(body: bytes) -> Row:
+    """The row on disk; raises StoreDamaged when it is none."""
+    try:
+        return _row(body)
+    except msgspec.DecodeError as error:
+        raise StoreDamaged(f"a stored reading cannot be read: {error}") from None
+
+
+def decode_latest(body: bytes) -> LatestRow:
+    """The latest state on disk; raises StoreDamaged when it is none."""
+    try:
+        return _latest(body)
+    except msgspec.DecodeError as error:
+        raise StoreDamaged(f"a latest state cannot be read: {error}") from None
 
 
 def texts(ids: Mapping[str, int], marks: Mapping[str, str]) -> dict[int, str]:

@@ -22,11 +22,14 @@ Work = Callable[[Appender], object]
 
 
 class Health:
-    """How the store fares; written by the writer's thread, read by the loop."""
+    """How the store fares; written by the writer's thread, read by the loop.
+
+    `reason` is why nothing can be written now; `damage` is what upkeep found that no try will mend.
+    """
 
     def __init__(self) -> None:
         self.reason = ""
-        self.damaged = False
+        self.damage = ""
         self.head = 0
         self.commits_s: deque[float] = deque([0.0], maxlen=100)
         self.steps_s: deque[float] = deque([0.0], maxlen=100)
@@ -108,8 +111,11 @@ class Store:
         try:
             next(self._steps)
         except StopIteration:
-            self._steps = None
-            self._due_s = begun_s + self._options.upkeep_every_s
+            self._end_pass(begun_s)
+            return True
+        except StoreDamaged as error:
+            self.health.damage = f"{self._path}: {error}"
+            self._end_pass(begun_s)
             return True
         except apsw.Error as error:
             self._broken(error)
@@ -122,6 +128,10 @@ class Store:
     def close(self) -> None:
         """Give the file back; what was committed is on disk already."""
         self._db.close()
+
+    def _end_pass(self, now_s: float) -> None:
+        self._steps = None
+        self._due_s = now_s + self._options.upkeep_every_s
 
     def _transact(self, outcomes: Sequence[Outcome]) -> Outcome | None:
         committed = False
@@ -168,13 +178,10 @@ class Store:
 
     def _broken(self, error: Exception) -> StoreError:
         self._steps = None
-        damaged = isinstance(error, apsw.CorruptError | apsw.NotADBError)
-        self.health.damaged = damaged
         self.health.reason = f"{self._path}: {error}"
-        if damaged:
+        if isinstance(error, apsw.CorruptError | apsw.NotADBError):
             return StoreDamaged(self.health.reason)
         return StoreError(self.health.reason)
 
     def _mended(self) -> None:
         self.health.reason = ""
-        self.health.damaged = False

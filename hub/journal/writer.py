@@ -135,7 +135,7 @@ class Writer:
             self._upkeep.extend(passes)
             store.hurry()
         if store.step():
-            reason = self.health.reason
+            reason = self.health.reason or self.health.damage
             self._finish(self._upkeep, StoreError(reason) if reason else None)
             self._upkeep = []
 

@@ -1,0 +1,161 @@
+"""The disk fills up while readings arrive: refused, said, counted, healed without a restart."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from hub.status import Health
+from tests.hub_process import HubProcess, hub_process
+from tests.publisher import publishing
+from tests.servers import Server, find_program, free_port, port_answers, wait_until
+from tests.site_folder import write_site
+
+HEADER = "id,profile,link,address,period_s\n"
+METERS = 300
+RATE_PER_S = 300
+SIZE = "size=12m"
+HEAL_TIMEOUT_S = 60.0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 12 MB in memory; where one cannot be mounted the test is skipped, and fails in CI.
+
+    It shows what a full disk does, not what a power cut does: memory has no fsync to lie about.
+    """
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = [find_program("mount"), "-t", "tmpfs", "-o", SIZE, "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        reason = f"no small disk can be mounted here (run as root): {mounted.stderr.strip()}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    try:
+        yield folder
+    finally:
+        subprocess.run([find_program("umount"), "--lazy", str(folder)], check=True)
+
+
+@contextmanager
+def gateway(folder: Path, port: int) -> Iterator[None]:
+    """Three simulated meters behind a Modbus TCP gateway."""
+    rows = "".join(f"bus-{unit},eastron_sdm120,gateway,{unit},1\n" for unit in (1, 2, 3))
+    site = write_site(folder, site=gateway_link(port), devices=HEADER + rows)
+    command = [sys.executable, "-m", "simulators.command", "--config", str(site), "--speed", "0"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: port_answers(port))
+            yield
+        finally:
+            process.kill()
+
+
+def gateway_link(port: int) -> str:
+    return (
+        '[links.gateway]\ndriver = "modbus"\ntransport = "tcp"\n'
+        f'host = "127.0.0.1"\nport = {port}\n'
+    )
+
+
+def site_on(disk: Path, folder: Path, broker: int, bus: int) -> Path:
+    rows = "".join(f"bus-{unit},eastron_sdm120,gateway,{unit},1\n" for unit in (1, 2, 3))
+    rows += "".join(f"meter-{n},generic_meter,mqtt,meter-{n},60\n" for n in range(METERS))
+    mqtt = f'[links.mqtt]\ndriver = "mqtt"\nhost = "127.0.0.1"\nport = {broker}\n'
+    return write_site(
+        folder,
+        site=gateway_link(bus) + mqtt,
+        devices=HEADER + rows,
+        hub=f'data = "{disk}"\n[log]\nlevel = "info"\n',
+    )
+
+
+def fill(disk: Path) -> Path:
+    """A file that takes all the room that is left."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(65536))
+        except OSError:
+            return ballast
+
+
+def health_of(hub: HubProcess) -> Health | None:
+    return hub.status.health if hub.status else None
+
+
+def counter(hub: HubProcess, link: str, name: str) -> int:
+    links = hub.status.links if hub.status else []
+    return sum(item.counters.get(name, 0) for item in links if item.id == link)
+
+
+def numbers(hub: HubProcess) -> Counter[tuple[str, int]]:
+    """How often each message is in the journal."""
+    return Counter(
+        (reading.device, int(reading.values["sequence"]))
+        for reading in hub.readings()
+        if "sequence" in reading.values
+    )
+
+
+def ask_health(hub: HubProcess) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "hub.cli.main", "health", "--config", str(hub.folder)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_a_full_disk_is_said_and_healed_without_a_restart(
+    mosquitto: Server, small_disk: Path, tmp_path: Path
+) -> None:
+    port = free_port()
+    config = site_on(small_disk, tmp_path / "config", mosquitto.port, port)
+    with gateway(tmp_path / "gateway", port), hub_process(config) as hub:
+        wait_until(lambda: health_of(hub) is Health.GREEN)
+        with publishing(mosquitto.port, devices=METERS, rate_per_s=RATE_PER_S) as publisher:
+            wait_until(lambda: hub.count() > METERS)
+            ballast = fill(small_disk)
+            wait_until(lambda: health_of(hub) is Health.RED)
+            said = ask_health(hub)
+            before = counter(hub, "gateway", "readings_refused/store")
+            wait_until(lambda: counter(hub, "gateway", "readings_refused/store") > before)
+            wait_until(lambda: counter(hub, "mqtt", "not stored") > 0)
+            ballast.unlink()
+            wait_until(lambda: health_of(hub) is Health.GREEN, timeout_s=HEAL_TIMEOUT_S)
+            publisher.finish()
+        wait_until(lambda: len(numbers(hub)) >= len(publisher.sent), timeout_s=HEAL_TIMEOUT_S)
+        assert said.returncode == 1
+        assert "red" in said.stdout
+        assert "journal" in said.stdout
+        assert numbers(hub) == Counter((device, number) for device, number, _ in publisher.sent)
+        assert ask_health(hub).returncode == 0
+        assert hub.status is not None
+        assert all(link.restarts == 0 for link in hub.status.links)
+
+
+def test_what_a_full_disk_refused_is_still_with_the_broker(
+    mosquitto: Server, small_disk: Path, tmp_path: Path
+) -> None:
+    config = site_on(small_disk, tmp_path / "config", mosquitto.port, free_port())
+    with hub_process(config) as hub:
+        wait_until(lambda: hub.status is not None and any(link.up for link in hub.status.links))
+        with publishing(mosquitto.port, devices=METERS, rate_per_s=RATE_PER_S) as publisher:
+            wait_until(lambda: hub.count() > METERS)
+            ballast = fill(small_disk)
+            wait_until(lambda: health_of(hub) is Health.RED)
+            stuck = len(publisher.sent)
+            wait_until(lambda: len(publisher.sent) > stuck + RATE_PER_S)
+            hub.kill()  # what it held in memory is gone
+            ballast.unlink()
+            publisher.finish()
+        hub.start()
+        wait_until(lambda: len(numbers(hub)) >= len(publisher.sent), timeout_s=HEAL_TIMEOUT_S)
+        assert numbers(hub) == Counter((device, number) for device, number, _ in publisher.sent)
