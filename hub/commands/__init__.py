@@ -1,0 +1,1 @@
+"""Commands: what may be told to a device, and the life of one telling."""
