@@ -14,8 +14,10 @@ from hub.command import (
     Priority,
     Repeat,
     State,
+    argument_mistake,
     resolve,
 )
+from hub.confidence import Confidence
 from hub.convert import Converter, Raw, converter
 from hub.errors import (
     BadValue,
@@ -29,6 +31,7 @@ from hub.errors import (
     StoreDamaged,
     StoreError,
 )
+from hub.gate_rules import is_gate
 from hub.model import POISON_KEPT_BYTES, Device, Link, Place, Poison, Reading, Value
 from hub.plugin import Directory, Driver, Host, Sink, settings_as
 from hub.points import POINTS, Point, PointKind, PointType
@@ -52,6 +55,7 @@ __all__ = [
     "resolve",
     "BadValue",
     "Clock",
+    "Confidence",
     "ConfigError",
     "ConfigErrors",
     "Converter",
@@ -84,7 +88,9 @@ __all__ = [
     "SystemClock",
     "Value",
     "VirtualClock",
+    "argument_mistake",
     "converter",
+    "is_gate",
     "load_profiles",
     "load_site",
     "settings_as",

@@ -13,19 +13,25 @@ silence. Acknowledged is not done: only an ordinary reading, taken after the sen
     deadline_s = 60            # from the order to the last moment it may be sent
     confirm_s = 10             # from the send to the last moment a proof is waited for
     offline = "refuse"         # or "queue": wait for the device until the deadline
+    confidence = "medium"      # of what it does on the wire; the profile's when absent
+    note = "…"                 # what whoever sends it must know
     … and the protocol's own keys: how it is said on the wire
 
-An argument is named elsewhere in a command as "@name". `from_point` fills one from the device's own
-fresh word, plus a number: the next purchase count. It is fixed in the ledger before the first send.
+An argument is named elsewhere in a command as "@name". `minimum` and `maximum` of a text count its
+characters; `scale` is what one of the device's own units is worth. `from_point` fills one from the
+device's own fresh word, plus a number: the next purchase count. It is fixed in the ledger before the
+first send.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from fractions import Fraction
 
+from hub.confidence import Confidence
 from hub.points import PointType, Scalar
 
 ARGUMENT_MARK = "@"
@@ -125,6 +131,8 @@ class CommandSpec:
     confirm_s: float
     offline: Offline
     where: Mapping[str, object] = field(default_factory=dict)
+    confidence: Confidence = Confidence.HIGH
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,3 +205,33 @@ def is_seen(
     if not all(told):
         return False
     return True if expects and len(told) == len(expects) else None
+
+
+def argument_mistake(argument: Argument, value: Scalar) -> str:
+    """What is wrong with `value` for this argument, as what would be right; empty when nothing is."""
+    match argument.type:
+        case PointType.BOOL:
+            return "" if isinstance(value, bool) else "write true or false"
+        case PointType.TEXT:
+            if argument.choices:
+                listed = ", ".join(argument.choices)
+                return "" if value in argument.choices else f"write one of {listed}"
+            fits = isinstance(value, str) and value.isprintable()
+            fits = fits and argument.minimum <= len(str(value)) <= argument.maximum
+            span = f"{argument.minimum:g} to {argument.maximum:g}"
+            return "" if fits else f"write a text of {span} printable characters"
+        case _:
+            return _number_mistake(argument, value)
+
+
+def _number_mistake(argument: Argument, value: Scalar) -> str:
+    whole = argument.type is PointType.INT
+    span = f"from {argument.minimum:.15g} to {argument.maximum:.15g}"
+    hint = f"write a {'whole ' if whole else ''}number {span}"
+    if isinstance(value, bool | str) or (whole and not isinstance(value, int)):
+        return hint
+    if not math.isfinite(value) or not argument.minimum <= value <= argument.maximum:
+        return hint
+    if whole and (Fraction(value) * argument.factor).denominator != 1:
+        return f"write a multiple of {1 / argument.factor}"
+    return ""

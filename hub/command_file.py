@@ -1,7 +1,8 @@
-"""Reads the commands of a profile from its TOML tables."""
+"""Reads the commands of a profile from its TOML tables: every mistake with its place and the remedy."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 from fractions import Fraction
@@ -15,9 +16,11 @@ from hub.command import (
     Hazard,
     Offline,
     Repeat,
+    argument_mistake,
 )
+from hub.confidence import Confidence
 from hub.errors import ConfigError, ConfigErrors
-from hub.points import POINTS, PointType, Scalar
+from hub.points import POINTS, Point, PointType, Scalar
 from hub.toml_table import Table
 
 # Defaults where a command names none: gate open 5 s, wash start 30 s, relay 60 s.
@@ -30,20 +33,47 @@ _DEADLINES_S = {
     Hazard.CREDIT: 600.0,
     Hazard.NONE: 60.0,
 }
+# What each hazard allows on silence; a hazard that is not here allows everything.
+_REPEATS: Mapping[Hazard, tuple[Repeat, ...]] = {
+    Hazard.OPEN: (Repeat.NEVER,),
+    Hazard.START: (Repeat.NEVER,),
+    Hazard.CLOSE: (Repeat.NEVER, Repeat.VERIFY),
+    Hazard.CREDIT: (Repeat.NEVER, Repeat.VERIFY),
+}
+# Nobody stands before a gate, or a machine, waiting for the line to come back.
+_NEVER_QUEUED = (Hazard.OPEN, Hazard.CLOSE, Hazard.START)
 _NUMBER_MAX = 2**53 - 1
+_TEXT_MAX = 256
 _CONFIRM_S = 10.0
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_NAME_HINT = "use 1 to 32 of a-z, 0-9 and _, a letter first"
+# What the hub itself fills in where a protocol's keys name it.
+RESERVED = ("id", "issued", "expires", "nonce", "address", "source")
+_KINDS: Mapping[PointType, type] = {
+    PointType.BOOL: bool,
+    PointType.INT: int,
+    PointType.FLOAT: float,
+    PointType.TEXT: str,
+}
+_NUMBERS = (PointType.INT, PointType.FLOAT)
 Word = TypeVar("Word", bound=StrEnum)
 
 
 def read_commands(
-    file: str, tables: Mapping[str, Mapping[str, object]], points: Collection[str]
+    file: str,
+    tables: Mapping[str, Mapping[str, object]],
+    points: Collection[str],
+    confidence: str = Confidence.HIGH,
 ) -> dict[str, CommandSpec]:
-    """Every command; raises ConfigErrors with the first mistake of each wrong one."""
+    """Every command; `confidence` is what one has that names none.
+
+    Raises ConfigErrors with the first mistake of each wrong one.
+    """
     commands: dict[str, CommandSpec] = {}
     errors: list[ConfigError] = []
     for name, entries in tables.items():
         try:
-            table = Table(file, f"commands.{name}", entries)
+            table = Table(file, f"commands.{name}", {"confidence": confidence, **entries})
             commands[name] = _command(name, file, table, points)
         except ConfigError as error:
             errors.append(error)
@@ -53,36 +83,48 @@ def read_commands(
 
 
 def _command(name: str, file: str, table: Table, points: Collection[str]) -> CommandSpec:
+    if not _NAME.fullmatch(name):
+        raise table.wrong("", name, _NAME_HINT)
     arguments = {
-        argument: _argument(argument, Table(file, f"commands.{name}.arguments.{argument}", entries))
+        argument: _argument(
+            argument, Table(file, f"commands.{name}.arguments.{argument}", entries), points
+        )
         for argument, entries in table.tables("arguments").items()
     }
-    hazard = _word(table, "hazard", Hazard, Hazard.NONE)
-    repeat = _word(table, "repeat", Repeat, None)
-    if hazard in (Hazard.OPEN, Hazard.START) and repeat is not Repeat.NEVER:
-        raise table.wrong("repeat", str(repeat), 'a gate or a machine is never told twice: "never"')
-    confirm = _expects(table, "confirm", points, arguments)
-    if not confirm and repeat is not Repeat.SAFE:
-        hint = "say which reading proves it; only what is safe to repeat needs no proof"
-        raise table.wrong("confirm", "nothing", hint)
-    for argument in arguments.values():
-        if argument.from_point and argument.from_point not in points:
-            raise table.wrong(
-                f"arguments.{argument.name}.from_point", argument.from_point, "name a point"
-            )
-    return CommandSpec(
+    spec = CommandSpec(
         name=name,
         meaning=table.text("meaning"),
         arguments=arguments,
         requires=_expects(table, "requires", points, arguments),
-        confirm=confirm,
-        repeat=repeat,
-        hazard=hazard,
+        confirm=_expects(table, "confirm", points, arguments),
+        repeat=_word(table, "repeat", Repeat, None),
+        hazard=(hazard := _word(table, "hazard", Hazard, Hazard.NONE)),
         deadline_s=table.positive("deadline_s", _DEADLINES_S[hazard]),
         confirm_s=table.positive("confirm_s", _CONFIRM_S),
         offline=_word(table, "offline", Offline, Offline.REFUSE),
+        confidence=_word(table, "confidence", Confidence, None),
+        note=table.text("note", ""),
         where=table.rest(),
     )
+    _check(spec, table)
+    return spec
+
+
+def _check(spec: CommandSpec, table: Table) -> None:
+    """The rules of trust: what silence allows, what proves, what never waits."""
+    allowed = _REPEATS.get(spec.hazard, tuple(Repeat))
+    if spec.repeat not in allowed:
+        hint = f"what does {spec.hazard} is never told twice unseen: " + " or ".join(allowed)
+        raise table.wrong("repeat", str(spec.repeat), hint)
+    if not spec.confirm and spec.repeat is not Repeat.SAFE:
+        hint = "say which reading proves it; only what is safe to repeat needs no proof"
+        raise table.wrong("confirm", "nothing", hint)
+    if spec.hazard in _NEVER_QUEUED and spec.offline is Offline.QUEUE:
+        raise table.wrong("offline", "queue", 'write "refuse": nobody waits there for the line')
+    counted = any(argument.from_point for argument in spec.arguments.values())
+    if spec.hazard is Hazard.CREDIT and spec.repeat is Repeat.VERIFY and not counted:
+        hint = 'credit is repeated only with the device\'s own count: from_point = "purchase_count"'
+        raise table.wrong("arguments", "no from_point", hint)
 
 
 def _word(table: Table, key: str, words: type[Word], default: Word | None) -> Word:
@@ -92,57 +134,112 @@ def _word(table: Table, key: str, words: type[Word], default: Word | None) -> Wo
     return words(text)
 
 
-def _argument(name: str, table: Table) -> Argument:
+def _argument(name: str, table: Table, points: Collection[str]) -> Argument:
+    if not _NAME.fullmatch(name) or name in RESERVED:
+        hint = f"{_NAME_HINT}, and none of " + ", ".join(RESERVED)
+        raise table.wrong("", name, hint)
     kind = _word(table, "type", PointType, None)
-    minimum, maximum, scale = (
-        table.number("minimum"),
-        table.number("maximum"),
-        table.number("scale"),
-    )
-    if scale == 0:
-        raise table.wrong("scale", 0, "write a number other than 0")
+    minimum, maximum, factor = _span(table, kind)
+    plus = table.number("plus")
     argument = Argument(
         name=name,
         type=kind,
         unit=table.text("unit", "1"),
-        factor=Fraction(1) if scale is None else 1 / scale,
-        minimum=0.0 if minimum is None else float(minimum),
-        maximum=float(_NUMBER_MAX) if maximum is None else float(maximum),
+        factor=factor,
+        minimum=minimum,
+        maximum=maximum,
         choices=table.texts("choices"),
         default=table.scalar("default"),
         from_point=table.text("from_point", ""),
-        plus=int(table.number("plus") or 0),
+        plus=int(plus or 0),
         meaning=table.text("meaning", ""),
     )
     for key in table.rest():
         known = "type, unit, scale, minimum, maximum, choices, default, from_point, plus, meaning"
         raise table.wrong(key, "an unknown key", "known: " + known)
-    if argument.minimum > argument.maximum:
-        raise table.wrong("minimum", argument.minimum, "minimum below maximum")
+    if argument.choices and kind is not PointType.TEXT:
+        raise table.wrong("choices", list(argument.choices), "only a text has choices")
+    if plus is not None and (plus.denominator != 1 or not argument.from_point):
+        raise table.wrong("plus", float(plus), "a whole number, beside from_point")
+    _check_default(argument, table)
+    _check_from_point(argument, table, points)
     return argument
 
 
+def _span(table: Table, kind: PointType) -> tuple[float, float, Fraction]:
+    """Lowest and highest value (of a text: characters), and the factor to the number on the wire."""
+    lowest, highest = table.number("minimum"), table.number("maximum")
+    scale = table.number("scale")
+    if kind not in _NUMBERS and scale is not None:
+        raise table.wrong("scale", float(scale), f"a {kind} has none")
+    if kind is PointType.BOOL and (lowest is not None or highest is not None):
+        raise table.wrong("minimum", "a range", "true or false has none")
+    if kind in _NUMBERS and highest is None:
+        raise table.wrong("maximum", None, "write the highest value that may be sent")
+    if scale is not None and scale <= 0:
+        raise table.wrong("scale", float(scale), "write a number above 0")
+    usual = _TEXT_MAX if kind is PointType.TEXT else _NUMBER_MAX
+    minimum = 0.0 if lowest is None else float(lowest)
+    maximum = float(usual) if highest is None else float(highest)
+    if minimum > maximum or maximum > usual:
+        raise table.wrong("minimum", f"{minimum:g} to {maximum:g}", "minimum below maximum")
+    return minimum, maximum, Fraction(1) if scale is None else 1 / scale
+
+
+def _check_default(argument: Argument, table: Table) -> None:
+    if argument.default is None:
+        return
+    if argument.from_point:
+        raise table.wrong("default", argument.default, "from_point fills it: leave default out")
+    if hint := argument_mistake(argument, argument.default):
+        raise table.wrong("default", argument.default, hint)
+
+
+def _check_from_point(argument: Argument, table: Table, points: Collection[str]) -> None:
+    point = argument.from_point
+    if not point:
+        return
+    if point not in points or point not in POINTS:
+        raise table.wrong("from_point", point, "name a point of this profile")
+    if argument.type is not PointType.INT or POINTS[point].type is not PointType.INT:
+        raise table.wrong("from_point", point, "only a whole number is taken from a point")
+
+
 def _expects(
-    table: Table, key: str, points: Collection[str], arguments: Collection[str]
+    table: Table, key: str, points: Collection[str], arguments: Mapping[str, Argument]
 ) -> tuple[Expect, ...]:
     """`[{ point = "…", equals = … }]` or `one_of = […]`; points and arguments must exist."""
-    found = []
-    for place, entry in enumerate(table.list_of_tables(key)):
-        point = entry.text("point")
-        if point not in points or point not in POINTS:
-            raise table.wrong(f"{key}[{place}].point", point, "name a point of this profile")
-        equals = entry.scalar("equals")
-        values = entry.scalars("one_of") if equals is None else (equals,)
-        if not values:
-            raise table.wrong(f"{key}[{place}]", "no value", "write equals = … or one_of = […]")
+    found: list[Expect] = []
+    for entry in table.list_of_tables(key):
+        name = entry.text("point")
+        if name not in points or name not in POINTS:
+            raise entry.wrong("point", name, "name a point of this profile")
+        equals, one_of = entry.scalar("equals"), entry.scalars("one_of")
+        if (equals is None) is not bool(one_of):
+            raise entry.wrong("", "no single value", "write equals = … or one_of = […]")
+        values = one_of if equals is None else (equals,)
         for value in values:
-            if _argument_name(value) not in (None, *arguments):
-                raise table.wrong(f"{key}[{place}]", value, "name an argument of this command")
-        found.append(Expect(point=point, values=values))
+            if hint := _value_mistake(POINTS[name], value, arguments):
+                raise entry.wrong("", value, hint)
+        for unknown in entry.rest():
+            raise entry.wrong(unknown, "an unknown key", "known: point, equals, one_of")
+        if name in {expect.point for expect in found}:
+            raise entry.wrong("point", name, "name each point once; one_of takes several values")
+        found.append(Expect(point=name, values=values))
     return tuple(found)
 
 
-def _argument_name(value: Scalar) -> str | None:
+def _value_mistake(point: Point, value: Scalar, arguments: Mapping[str, Argument]) -> str:
+    """What is wrong with the value a point is expected to have; empty when nothing is."""
     if isinstance(value, str) and value.startswith(ARGUMENT_MARK):
-        return value[1:]
-    return None
+        argument = arguments.get(value[1:])
+        if argument is None:
+            return "name an argument of this command"
+        return "" if argument.type is point.type else f"{point.name} is {point.type}"
+    if point.choices and value not in point.choices:
+        return "write one of " + ", ".join(point.choices)
+    kind = _KINDS[point.type]
+    fits = isinstance(value, int | float) if kind is float else isinstance(value, kind)
+    if not fits or (kind is not bool and isinstance(value, bool)):
+        return f"{point.name} is {point.type}"
+    return ""

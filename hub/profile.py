@@ -11,6 +11,7 @@
     [settings]                        # what one installed device may say differently
     ct_ratio = { default = 1, minimum = 1, maximum = 10000, meaning = "…" }
     word_order = { default = "big", choices = ["big", "little"], meaning = "…" }
+    fail_mode = { required = true, choices = ["open", "closed"], meaning = "…" }   # no device without it
 
     [modbus]                          # the protocol's own keys, read by its driver
     word_order = "$word_order"        # `$name` stands for the setting of that name
@@ -27,20 +28,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from fractions import Fraction
 
 from hub.command import CommandSpec
+from hub.confidence import Confidence
 from hub.errors import ConfigError
 from hub.points import Point, Scalar
-
-
-class Confidence(StrEnum):
-    """How well a fact is known: several sources, one good source, or thin and to be confirmed."""
-
-    HIGH = "high"
-    MEDIUM = "medium"
-    LOW = "low"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,10 +63,14 @@ class PointSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
-    """What one installed device may say differently from its product."""
+    """What one installed device may say differently from its product.
+
+    A `required` one every device must say; its `default` only stands in while no device is known.
+    """
 
     name: str
     default: Scalar
+    required: bool = False
     choices: tuple[Scalar, ...]
     minimum: float | None
     maximum: float | None
@@ -82,7 +79,10 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Profile:
-    """A product with the settings of the devices that share it applied; `wire` holds the protocol's keys."""
+    """A product with the settings of the devices that share it applied.
+
+    `wire` holds the protocol's keys, `chosen` the value of every setting.
+    """
 
     id: str
     name: str
@@ -98,6 +98,7 @@ class Profile:
     sources: tuple[str, ...]
     doubts: tuple[str, ...]
     file: str
+    chosen: Mapping[str, Scalar] = field(default_factory=dict)
 
     def wrong(self, key: str, found: str, hint: str) -> ConfigError:
         """The error for a mistake at `key` of this profile's file."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,9 +14,12 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from hub.command_file import read_commands
+from hub.confidence import Confidence
 from hub.errors import ConfigError, ConfigErrors
+from hub.gate_rules import check_gate
 from hub.points import POINTS, Point, PointType, Scalar, unit_factor, units_of
-from hub.profile import Confidence, PointSpec, Profile, Setting
+from hub.profile import PointSpec, Profile, Setting
+from hub.setting_file import chosen_value, missing, read_settings
 from hub.toml_table import Table, plain
 
 PROFILE_GROUP = "dormhub.profiles"
@@ -57,9 +59,9 @@ class ProfileFile:
     def apply(self, given: Mapping[str, str], *, place: str) -> Profile:
         """The profile of a device whose settings are `given`, as texts; `place` names them in errors.
 
-        Raises ConfigError for an unknown or impossible setting, and for any mistake in the profile.
+        Raises ConfigError for an unknown, impossible or missing setting, and for any mistake in the profile.
         """
-        chosen = {name: setting.default for name, setting in self.settings.items()}
+        chosen = self._defaults()
         for name, text in given.items():
             setting = self.settings.get(name)
             if setting is None:
@@ -70,53 +72,20 @@ class ProfileFile:
                     found=f"profile {self.id} has no such setting",
                     hint=f"it has: {known}",
                 )
-            chosen[name] = _chosen(setting, text, place)
+            chosen[name] = chosen_value(setting, text, place)
+        if errors := missing(self.settings.values(), given, place):
+            raise ConfigErrors(errors)
+        return self._built(chosen)
+
+    def example(self) -> Profile:
+        """The profile as no device has said anything; a required setting has its first allowed value."""
+        return self._built(self._defaults())
+
+    def _defaults(self) -> dict[str, Scalar]:
+        return {name: setting.default for name, setting in self.settings.items()}
+
+    def _built(self, chosen: Mapping[str, Scalar]) -> Profile:
         return _build(self, _substitute(self.document, chosen, self.file), chosen)
-
-
-def _chosen(setting: Setting, text: str, place: str) -> Scalar:
-    value = _parsed(text, setting.default)
-    if value is None or not _is_allowed(value, setting):
-        raise ConfigError(
-            file=place,
-            key=f"settings.{setting.name}",
-            found=f"found {text!r}",
-            hint=_allowed(setting),
-        )
-    return value
-
-
-def _parsed(text: str, like: Scalar) -> Scalar | None:
-    """The text as a value of the same type as `like`; None when it is none."""
-    if isinstance(like, str):
-        return text
-    if isinstance(like, bool):
-        return {"true": True, "false": False}.get(text)
-    try:
-        return int(text) if isinstance(like, int) else float(text)
-    except ValueError:
-        return None
-
-
-def _is_allowed(value: Scalar, setting: Setting) -> bool:
-    if setting.choices:
-        return value in setting.choices
-    if isinstance(value, str | bool):
-        return True
-    lowest = -math.inf if setting.minimum is None else setting.minimum
-    highest = math.inf if setting.maximum is None else setting.maximum
-    return math.isfinite(value) and lowest <= value <= highest
-
-
-def _allowed(setting: Setting) -> str:
-    if setting.choices:
-        return "choose one of " + ", ".join(str(choice) for choice in setting.choices)
-    if isinstance(setting.default, bool):
-        return "write true or false"
-    lowest = "any" if setting.minimum is None else f"{setting.minimum:g}"
-    highest = "any" if setting.maximum is None else f"{setting.maximum:g}"
-    kind = "whole number" if isinstance(setting.default, int) else "number"
-    return f"write a {kind} from {lowest} to {highest}"
 
 
 def _substitute(value: object, chosen: Mapping[str, Scalar], file: str) -> object:
@@ -158,17 +127,19 @@ def _build(source: ProfileFile, document: object, chosen: Mapping[str, Scalar]) 
             },
             chosen,
         ),
-        commands=read_commands(source.file, commands, points),
+        commands=read_commands(source.file, commands, points, usual["confidence"]),
         wire={key: plain(value) for key, value in wire.items()},
         settings=source.settings,
         sources=top.texts("sources"),
         doubts=top.texts("doubts"),
         file=source.file,
+        chosen=chosen,
     )
     for key in top.rest():
         raise top.wrong(key, "an unknown key", "known: " + ", ".join(sorted(_TOP_KEYS)))
     if not profile.points:
         raise top.wrong("points", "nothing", "list at least one point")
+    check_gate(profile)
     return profile
 
 
@@ -276,47 +247,18 @@ def _confidence(table: Table) -> Confidence:
     return Confidence(word)
 
 
-def _settings(file: str, tables: Mapping[str, Mapping[str, object]]) -> dict[str, Setting]:
-    return {
-        name: _setting(name, Table(file, f"settings.{name}", entries))
-        for name, entries in tables.items()
-    }
-
-
-def _setting(name: str, table: Table) -> Setting:
-    default = table.scalar("default")
-    if default is None:
-        raise table.wrong("default", None, "write the value a device has when it says nothing")
-    minimum, maximum = table.number("minimum"), table.number("maximum")
-    setting = Setting(
-        name=name,
-        default=default,
-        choices=table.scalars("choices"),
-        minimum=None if minimum is None else float(minimum),
-        maximum=None if maximum is None else float(maximum),
-        meaning=table.text("meaning", ""),
-    )
-    for key in table.rest():
-        raise table.wrong(
-            key, "an unknown key", "known: default, choices, minimum, maximum, meaning"
-        )
-    if not _is_allowed(default, setting):
-        raise table.wrong("default", default, _allowed(setting))
-    return setting
-
-
 def read_profile(name: str, file: str, text: str) -> ProfileFile:
     """The profile called `name` from TOML `text`; raises ConfigError with the place of the mistake.
 
-    The whole profile is checked with its default settings, so a bad one never waits for its first device.
+    The whole profile is checked as `example` gives it, so a bad one never waits for its first device.
     """
     try:
         document = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(file=file, key="TOML", found=str(error), hint="mend the syntax") from None
-    settings = _settings(file, Table(file, "", document).tables("settings"))
+    settings = read_settings(file, Table(file, "", document).tables("settings"))
     profile = ProfileFile(id=name, file=file, document=document, settings=settings)
-    profile.apply({}, place=file)
+    profile.example()
     return profile
 
 
@@ -343,6 +285,10 @@ class ProfileLibrary:
                 )
             self._applied[key] = self._files[name].apply(settings, place=place)
         return self._applied[key]
+
+    def example(self, name: str) -> Profile:
+        """The profile `name`, which must be known, before any device says its settings."""
+        return self._files[name].example()
 
 
 def load_profiles(*folders: Path) -> ProfileLibrary:

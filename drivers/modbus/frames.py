@@ -131,6 +131,11 @@ def write_registers(unit: int, address: int, values: Sequence[int]) -> Request:
     return _request(unit, pdu, answer_head=pdu[:5], answer_size=5, writes=True)
 
 
+def write_request(unit: int, pdu: bytes, *, answer_head: bytes, answer_size: int) -> Request:
+    """Any writing PDU; its answer begins with `answer_head` and has `answer_size` bytes."""
+    return _request(unit, pdu, answer_head=answer_head, answer_size=answer_size, writes=True)
+
+
 def _request(
     unit: int, pdu: bytes, *, answer_head: bytes, answer_size: int, writes: bool = False
 ) -> Request:

@@ -11,7 +11,7 @@ from hub.config import HubConfig, load_config
 from hub.errors import ConfigError, ConfigErrors
 from hub.model import Device
 from hub.plugin import link_mistakes, open_sink
-from hub.profile import Confidence
+from hub.confidence import Confidence
 from hub.site import Site, load_site
 
 

@@ -1,0 +1,83 @@
+"""From values of a command's arguments to bytes of registers. Pure; raises BadValue."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Literal, TypeAlias
+
+from hub import Argument, BadValue, PointType
+from hub.command_file import argument_mistake
+from hub.points import Scalar
+
+WordType: TypeAlias = Literal[
+    "u8", "u16", "s16", "u32", "s32", "u64", "s64", "float32", "float64", "ascii"
+]
+Order: TypeAlias = Literal["big", "little"]
+Encode: TypeAlias = Callable[[Scalar], bytes]
+
+_FORMATS = {
+    "u8": "B",
+    "u16": "H",
+    "s16": "h",
+    "u32": "I",
+    "s32": "i",
+    "u64": "Q",
+    "s64": "q",
+    "float32": "f",
+    "float64": "d",
+}
+_REALS = ("float32", "float64")
+
+
+def width(kind: WordType, length: int | None) -> int:
+    """Bytes of a value of this type; `length` is that of a text."""
+    return (length or 0) if kind == "ascii" else struct.calcsize(">" + _FORMATS[kind])
+
+
+def number_bytes(number: Fraction, kind: WordType, order: Order) -> bytes:
+    """A number as it goes on the wire; whole types round to the nearest."""
+    value = float(number) if kind in _REALS else round(number)
+    try:
+        data = struct.pack(">" + _FORMATS[kind], value)
+    except (struct.error, OverflowError):
+        raise BadValue(f"{value} does not fit {kind}") from None
+    return data if order == "big" else words_swapped(data)
+
+
+def words_swapped(data: bytes) -> bytes:
+    """The same registers, the last one first."""
+    return b"".join(data[at : at + 2] for at in range(len(data) - 2, -2, -2)) or data
+
+
+def wire_number(argument: Argument, value: Scalar) -> Fraction:
+    """The number that stands on the wire for an argument's value; raises BadValue for an impossible one."""
+    if mistake := argument_mistake(argument, value):
+        raise BadValue(f"{argument.name}: {mistake}")
+    if isinstance(value, str):
+        raise BadValue(f"{argument.name}: write a number")
+    return (
+        Fraction(str(value)) * argument.factor
+        if value.__class__ is float
+        else value * argument.factor
+    )
+
+
+def wire_span(argument: Argument) -> tuple[Fraction, Fraction]:
+    """The lowest and the highest number on the wire."""
+    if argument.type is PointType.BOOL:
+        return Fraction(0), Fraction(1)
+    return Fraction(argument.minimum) * argument.factor, Fraction(
+        argument.maximum
+    ) * argument.factor
+
+
+def text_bytes(argument: Argument, value: Scalar, length: int) -> bytes:
+    """A text as ASCII, filled up with zero bytes."""
+    if mistake := argument_mistake(argument, value):
+        raise BadValue(f"{argument.name}: {mistake}")
+    try:
+        return str(value).encode("ascii").ljust(length, b"\0")
+    except UnicodeEncodeError:
+        raise BadValue(f"{argument.name}: not ascii") from None
