@@ -16,6 +16,7 @@ from hub.command import (
     State,
     argument_mistake,
     resolve,
+    wire_number,
 )
 from hub.confidence import Confidence
 from hub.convert import Converter, Raw, converter
@@ -31,7 +32,7 @@ from hub.errors import (
     StoreDamaged,
     StoreError,
 )
-from hub.gate_rules import is_gate
+from hub.gate_rules import holds_closed, is_gate
 from hub.model import POISON_KEPT_BYTES, Device, Link, Place, Poison, Reading, Value
 from hub.plugin import Directory, Driver, Host, Sink, settings_as
 from hub.points import POINTS, Point, PointKind, PointType
@@ -90,8 +91,10 @@ __all__ = [
     "VirtualClock",
     "argument_mistake",
     "converter",
+    "holds_closed",
     "is_gate",
     "load_profiles",
     "load_site",
     "settings_as",
+    "wire_number",
 ]

@@ -32,6 +32,7 @@ from enum import IntEnum, StrEnum
 from fractions import Fraction
 
 from hub.confidence import Confidence
+from hub.errors import BadValue
 from hub.points import PointType, Scalar
 
 ARGUMENT_MARK = "@"
@@ -235,3 +236,12 @@ def _number_mistake(argument: Argument, value: Scalar) -> str:
     if whole and (Fraction(value) * argument.factor).denominator != 1:
         return f"write a multiple of {1 / argument.factor}"
     return ""
+
+
+def wire_number(argument: Argument, value: Scalar) -> Fraction:
+    """The number that stands on the wire for a number or flag; raises BadValue for an impossible one."""
+    mistake = argument_mistake(argument, value)
+    if mistake or isinstance(value, str):
+        raise BadValue(f"{argument.name}: {mistake or 'write a number'}")
+    exact = Fraction(str(value)) if isinstance(value, float) else Fraction(value)
+    return exact * argument.factor

@@ -29,6 +29,11 @@ def is_gate(profile: Profile) -> bool:
     return _moves(profile) or not _GATE_POINTS.isdisjoint(profile.points)
 
 
+def holds_closed(word: str) -> bool:
+    """Whether a word, said to a gate, would hold it closed."""
+    return word in _HOLDING_WORDS
+
+
 def check_gate(profile: Profile) -> None:
     """Raise ConfigErrors with everything that is missing or forbidden of a gate; nothing for the rest."""
     errors: list[ConfigError] = []

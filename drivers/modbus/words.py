@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from fractions import Fraction
 from typing import Literal, TypeAlias
 
-from hub import Argument, BadValue, PointType
-from hub.command_file import argument_mistake
-from hub.points import Scalar
+from hub import Argument, BadValue, PointType, Value, argument_mistake
 
 WordType: TypeAlias = Literal[
     "u8", "u16", "s16", "u32", "s32", "u64", "s64", "float32", "float64", "ascii"
 ]
 Order: TypeAlias = Literal["big", "little"]
-Encode: TypeAlias = Callable[[Scalar], bytes]
 
 _FORMATS = {
     "u8": "B",
@@ -51,29 +47,15 @@ def words_swapped(data: bytes) -> bytes:
     return b"".join(data[at : at + 2] for at in range(len(data) - 2, -2, -2)) or data
 
 
-def wire_number(argument: Argument, value: Scalar) -> Fraction:
-    """The number that stands on the wire for an argument's value; raises BadValue for an impossible one."""
-    if mistake := argument_mistake(argument, value):
-        raise BadValue(f"{argument.name}: {mistake}")
-    if isinstance(value, str):
-        raise BadValue(f"{argument.name}: write a number")
-    return (
-        Fraction(str(value)) * argument.factor
-        if value.__class__ is float
-        else value * argument.factor
-    )
-
-
 def wire_span(argument: Argument) -> tuple[Fraction, Fraction]:
     """The lowest and the highest number on the wire."""
     if argument.type is PointType.BOOL:
         return Fraction(0), Fraction(1)
-    return Fraction(argument.minimum) * argument.factor, Fraction(
-        argument.maximum
-    ) * argument.factor
+    low, high = Fraction(argument.minimum), Fraction(argument.maximum)
+    return low * argument.factor, high * argument.factor
 
 
-def text_bytes(argument: Argument, value: Scalar, length: int) -> bytes:
+def text_bytes(argument: Argument, value: Value, length: int) -> bytes:
     """A text as ASCII, filled up with zero bytes."""
     if mistake := argument_mistake(argument, value):
         raise BadValue(f"{argument.name}: {mistake}")

@@ -26,12 +26,10 @@ import msgspec
 
 from drivers.modbus.fields import ADDRESS_MAX, Order, Wire
 from drivers.modbus.words import (
-    Encode,
     WordType,
     number_bytes,
     text_bytes,
     width,
-    wire_number,
     wire_span,
 )
 from hub import (
@@ -44,10 +42,11 @@ from hub import (
     Hazard,
     PointType,
     Profile,
+    Value,
     is_gate,
     settings_as,
+    wire_number,
 )
-from hub.points import Scalar
 
 COIL, REGISTER, REGISTERS = 5, 6, 16
 COIL_ON, COIL_OFF = 0xFF00, 0x0000
@@ -57,7 +56,7 @@ _PULSE_MAX_MS = 5000  # of everything but opening; a barrier's terminals want 50
 _HEAD_SIZE = 5  # function, address, count
 
 AnswerKind: TypeAlias = Literal["echo", "echo_head"]
-Arguments: TypeAlias = Mapping[str, Scalar]
+Arguments: TypeAlias = Mapping[str, Value]
 Pack: TypeAlias = Callable[[Arguments], bytes]
 
 
@@ -338,7 +337,7 @@ class _Compiler:
         return argument
 
 
-def _given(argument: Argument, arguments: Arguments) -> Scalar:
+def _given(argument: Argument, arguments: Arguments) -> Value:
     value = arguments.get(argument.name, argument.default)
     if value is None:
         raise BadValue(f"{argument.name}: not given")

@@ -41,7 +41,29 @@ class TopicTemplate:
 
 
 def parse_template(text: str) -> TopicTemplate:
-    """The template written as `text`; raises ValueError with what would be right."""
+    """The template of a topic on which devices speak; raises ValueError with what would be right."""
+    levels = _levels(text)
+    if _says_to_device(levels):
+        raise ValueError(
+            "name a topic on which the device speaks, not one on which it is spoken to"
+        )
+    return _template(text)
+
+
+def parse_command_template(text: str) -> TopicTemplate:
+    """The template of a topic on which devices are spoken to; raises ValueError."""
+    if not _says_to_device(_levels(text)):
+        raise ValueError("name a topic on which the device is spoken to")
+    return _template(text)
+
+
+def parse_answer_template(text: str) -> TopicTemplate:
+    """The template of a topic on which a device answers; it may stand below the topic it was asked on."""
+    _levels(text)
+    return _template(text)
+
+
+def _levels(text: str) -> list[str]:
     levels = text.split("/")
     if levels.count(ADDRESS) != 1 or text.count("{") != 1 or text.count("}") != 1:
         raise ValueError("write {address} once, as a whole level")
@@ -49,10 +71,10 @@ def parse_template(text: str) -> TopicTemplate:
         raise ValueError("write a topic without wildcards and empty levels")
     if levels == [ADDRESS]:
         raise ValueError("name at least one level beside {address}")
-    if _says_to_device(levels):
-        raise ValueError(
-            "name a topic on which the device speaks, not one on which it is spoken to"
-        )
+    return levels
+
+
+def _template(text: str) -> TopicTemplate:
     head, tail = text.split(ADDRESS)
     return TopicTemplate(head=head, tail=tail)
 
