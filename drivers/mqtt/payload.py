@@ -73,6 +73,7 @@ class TopicKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class _WireKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     topics: dict[str, TopicKeys]
+    refresh: dict[str, object] | None = None  # drivers/mqtt/publishes.py
 
 
 class _PointKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"topics": "in"}):
