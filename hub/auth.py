@@ -149,8 +149,8 @@ class Keys:
         Raises TooManyChecks when many unknown keys are presented at once, StoreError when the ledger
         cannot be read.
         """
-        if len(presented) > _LENGTH_MAX:
-            return None
+        if len(presented) > _LENGTH_MAX or not (presented.isascii() and presented.isprintable()):
+            return None  # no key looks like this, so nothing is told by answering sooner
         key_id, secret = _parts(presented)
         found = await self._ledger.read(lambda connection: _find(connection, key_id))
         mark = hashlib.sha256(presented.encode()).digest()
