@@ -235,7 +235,8 @@ def _value_mistake(point: Point, value: Scalar, arguments: Mapping[str, Argument
         argument = arguments.get(value[1:])
         if argument is None:
             return "name an argument of this command"
-        return "" if argument.type is point.type else f"{point.name} is {point.type}"
+        numbers = argument.type in _NUMBERS and point.type is PointType.FLOAT
+        return "" if numbers or argument.type is point.type else f"{point.name} is {point.type}"
     if point.choices and value not in point.choices:
         return "write one of " + ", ".join(point.choices)
     kind = _KINDS[point.type]

@@ -88,7 +88,7 @@ def _number(value: float) -> str:
 def profiles_page() -> str:
     """Every shipped profile: its points, where they stand, and what is doubtful."""
     library = load_profiles()
-    known = [library.get(name, {}, place="reference") for name in library.ids()]
+    known = [library.example(name) for name in library.ids()]
     profiles = [profile for profile in known if profile.file.startswith(SHIPPED)]
     lines = [
         "# Profiles",

@@ -10,7 +10,12 @@ from pathlib import Path
 from simulators.links import LOOPBACK, free_ports, site_toml
 
 TIMEZONE = "Asia/Shanghai"
-COLUMNS = ("id", "profile", "link", "address", "building", "floor", "room", "circuit", "period_s")
+COLUMNS = (
+    *("id", "profile", "link", "address", "building", "floor", "room", "circuit", "period_s"),
+    "settings",
+)
+_BARRIER_SETTINGS = "fail_mode=open;egress=false;open_limit_s=600"
+_TURNSTILE_SETTINGS = "fail_mode=open;egress=true;open_limit_s=3600"
 _METERS = (
     "eastron_sdm120",
     "chint_ddsu666",
@@ -150,12 +155,13 @@ def _gates(size: Size) -> Iterator[Row]:
             "address": 1,
             "building": "gate",
             "period_s": 1,
+            "settings": _BARRIER_SETTINGS,
         }
     kinds = (
-        ("turnstile", "generic_turnstile", size.turnstiles),
-        ("camera", "zhenshi_lpr", size.cameras),
+        ("turnstile", "generic_turnstile", size.turnstiles, _TURNSTILE_SETTINGS),
+        ("camera", "zhenshi_lpr", size.cameras, ""),
     )
-    for kind, profile, count in kinds:
+    for kind, profile, count, settings in kinds:
         for number in range(1, count + 1):
             yield {
                 "id": f"{kind}-{number}",
@@ -164,4 +170,5 @@ def _gates(size: Size) -> Iterator[Row]:
                 "address": f"{kind}-{number}",
                 "building": "gate",
                 "period_s": 10,
+                "settings": settings,
             }

@@ -20,7 +20,7 @@ T0_S = 1_795_368_000
 
 def device(name: str, profile: str = "generic_meter", address: str = "") -> Device:
     """A device whose address is its name unless said otherwise."""
-    product = PROFILES.get(profile, {}, place="test")
+    product = PROFILES.example(profile)
     return Device(
         id=name,
         profile=product,

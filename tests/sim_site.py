@@ -55,13 +55,13 @@ class Still:
 
 def device(name: str, product: str | Profile, address: str = "1") -> Device:
     """A device of a product."""
-    known = PROFILES.get(product, {}, place="test") if isinstance(product, str) else product
+    known = PROFILES.example(product) if isinstance(product, str) else product
     return Device(id=name, profile=known, link="bus-1", address=address)
 
 
 def birth(name: str, product: str, ledger: Ledger, seed: int = 7) -> Birth:
     """What a machine of a product is made from."""
-    points = tuple(PROFILES.get(product, {}, place="test").points)
+    points = tuple(PROFILES.example(product).points)
     diary = Diary(device=name, ledger=ledger)
     return Birth(seed=seed, zone_ms=ZONE_MS, begin_ms=NOW_MS, diary=diary, points=points)
 

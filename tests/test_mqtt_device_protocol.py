@@ -56,7 +56,7 @@ def test_every_example_becomes_a_good_reading(topic: str, text: str) -> None:
 
 @pytest.mark.parametrize("profile", OWN)
 def test_every_key_of_a_profile_stands_on_the_page(profile: str) -> None:
-    points = PROFILES.get(profile, {}, place="test").points.values()
+    points = PROFILES.example(profile).points.values()
     keys = {str(spec.where["path"]) for spec in points if "path" in spec.where}
     section = PAGE.partition(f": `{profile}`\n")[2].partition("\n## ")[0]
     assert [key for key in keys - {"seq"} if f"`{key}`" not in section] == []

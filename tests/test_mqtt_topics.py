@@ -53,7 +53,7 @@ def test_no_shipped_profile_hears_what_is_said_to_devices(topic: str) -> None:
     speaking = [
         device(f"d-{number}", name, "b1-101")
         for number, name in enumerate(PROFILES.ids())
-        if PROFILES.get(name, {}, place="test").protocol == "mqtt"
+        if PROFILES.example(name).protocol == "mqtt"
         and not name.startswith("generic")
     ]
     speaking.append(device("own", "generic_washer", "b1-101"))

@@ -22,7 +22,8 @@ ROUNDED = {"eastron_sdm120/manual_voltage.toml", "eastron_sdm630/manual_voltage.
 
 
 def _profile(name: str) -> Profile:
-    return PROFILES.get(name.partition("/")[0], DOCUMENTS[name].get("settings", {}), place=name)
+    product, chosen = name.partition("/")[0], DOCUMENTS[name].get("settings")
+    return PROFILES.get(product, chosen, place=name) if chosen else PROFILES.example(product)
 
 
 def _differences(name: str) -> Iterator[str]:

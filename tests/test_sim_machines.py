@@ -67,7 +67,7 @@ def test_a_meter_shows_values_that_belong_together() -> None:
     "product", ["acrel_ddsy1352", "schneider_iem3155", "tasmota_plug", "shelly_plus1pm"]
 )
 def test_every_point_of_a_product_is_shown_within_its_range(product: str) -> None:
-    points = PROFILES.get(product, {}, place="test").points
+    points = PROFILES.example(product).points
     shown = machine("device", product).show(NOW_MS)
     numbers = {name: value for name, value in shown.items() if not isinstance(value, str)}
     assert set(points) <= set(shown)

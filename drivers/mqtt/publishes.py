@@ -229,7 +229,8 @@ def _command_plan(profile: Profile, spec: CommandSpec) -> PublishPlan:
     answer = None
     if keys.answer is not None:
         answer = answer_plan(profile, f"{key}.answer", keys.answer)
-        if (answer.head, answer.tail) == (publish.topic.head, publish.topic.tail):
+        same = (answer.head, answer.tail) == (publish.topic.head, publish.topic.tail)
+        if answer.has_address and same:
             hint = "a hub that hears its own commands takes them for answers"
             raise profile.wrong(f"{key}.answer.topic", f"found {keys.answer.topic!r}", hint)
     return PublishPlan(command=spec.name, publish=publish, answer=answer)
