@@ -14,7 +14,7 @@ from typing import TypeAlias
 import structlog
 
 from hub.clock import Clock
-from hub.command import Outcome
+from hub.command import Answer, Command, Outcome
 from hub.errors import HubError
 from hub.ingest import Ingest
 from hub.model import Link, Poison, Reading
@@ -124,9 +124,23 @@ class Supervisor:
             self._start(wanted[name], driver)
         return tuple(sorted(changed | (set(known) - set(wanted))))
 
-    def driver(self, link: str) -> Driver | None:
-        """The running driver of a link, to execute a command with; None when there is none now."""
-        return self._drivers.get(link)
+    async def execute(self, link: str, command: Command) -> Outcome:
+        """Have the driver of a link tell a device once; NOT_SENT when there is none now."""
+        driver = self._drivers.get(link)
+        if driver is None:
+            return Outcome(answer=Answer.NOT_SENT, reason="no such link")
+        try:
+            return await driver.execute(command)
+        except Exception as error:
+            # It may have got as far as the wire.
+            _log.exception("driver failed in a command", link=link, command=command.id)
+            return Outcome(answer=Answer.SILENT, reason=f"{type(error).__name__}: {error}")
+
+    def refresh(self, link: str, device: str) -> None:
+        """Have a device read as soon as its bus allows; nothing when its link has no driver now."""
+        driver = self._drivers.get(link)
+        if driver is not None:
+            driver.refresh(device)
 
     async def stop(self) -> None:
         """Cancel every link and wait until each has closed what it opened."""

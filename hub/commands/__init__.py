@@ -1,1 +1,16 @@
-"""Commands: what may be told to a device, and the life of one telling."""
+"""Commands: the one front door for whatever a device is to be told, and the book of what became of it."""
+
+from hub.commands.book import Book, OpenCommand
+from hub.commands.commands import Commands
+from hub.commands.order import Attempt, CommandError, Order, Record, Refusal
+
+__all__ = [
+    "Attempt",
+    "Book",
+    "CommandError",
+    "Commands",
+    "OpenCommand",
+    "Order",
+    "Record",
+    "Refusal",
+]

@@ -47,6 +47,8 @@ commands = Table(
     _text("reason"),
     Column("held", Boolean, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
+    # The clock's monotonic time then: with created_ms it shows after a start whether a clock was set.
+    Column("created_uptime_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
     _time("sent_ms"),
     _time("finished_ms"),

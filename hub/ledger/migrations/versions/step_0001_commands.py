@@ -30,6 +30,7 @@ def upgrade() -> None:
         _text("reason"),
         sa.Column("held", sa.Boolean, nullable=False),
         sa.Column("created_ms", sa.BigInteger, nullable=False),
+        sa.Column("created_uptime_ms", sa.BigInteger, nullable=False),
         sa.Column("expires_ms", sa.BigInteger, nullable=False),
         sa.Column("sent_ms", sa.BigInteger),
         sa.Column("finished_ms", sa.BigInteger),

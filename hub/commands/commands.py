@@ -1,0 +1,141 @@
+"""The front door of commands: takes orders, says how they stand, and finds the open ones after a start."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from hub.clock import Clock
+from hub.command import Frame, State
+from hub.commands import rows
+from hub.commands.book import Book, OpenCommand
+from hub.commands.judge import Judge
+from hub.commands.order import Attempt, CommandError, Order, Record, Refusal, check_order
+from hub.commands.recovery import Recovery
+from hub.ledger import Ledger
+from hub.registry import Registry
+from hub.safety import Safety
+
+RECENT_MAX = 1_000
+
+
+class Commands:
+    """Every command, open and ended. `queued` is told each new open one, once it is on disk."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        clock: Clock,
+        registry: Registry,
+        safety: Safety,
+        queued: Callable[[OpenCommand], None],
+    ) -> None:
+        self.book = Book(ledger=ledger, clock=clock)
+        self._ledger = ledger
+        self._clock = clock
+        self._registry = registry
+        self._safety = safety
+        self._judge = Judge(clock=clock, registry=registry, safety=safety)
+        self._queued = queued
+        self._open: dict[str, OpenCommand] = {}
+        self._abandoned: deque[OpenCommand] = deque()
+
+    async def submit(self, order: Order) -> Record:
+        """Take an order; returns when it is on disk. The same order and key again give the first record.
+
+        Raises CommandError (nothing was written) and StoreError (ask again with the same key).
+        """
+        check_order(order)
+        try:
+            command = self._judge.judge(order, waiting=len(self._open))
+        except CommandError as refusal:
+            return await self.book.known(order, refusal)
+        try:
+            record, new = await self.book.queue(command.record, order.body_hash())
+        except asyncio.CancelledError:
+            self._abandoned.append(command)  # it may be on disk all the same; `adopt` looks
+            raise
+        if new:
+            self._enter(command)
+        return record
+
+    async def get(self, command: str) -> Record:
+        """The command of this id; raises CommandError (unknown_id) or StoreError."""
+        record = await self._ledger.read(lambda connection: rows.by_id(connection, command))
+        if record is None:
+            raise _unknown_id(command)
+        return record
+
+    async def recent(
+        self, *, device: str = "", state: State | None = None, limit: int = 100
+    ) -> list[Record]:
+        """The newest commands first, at most `RECENT_MAX`. Raises StoreError."""
+        number = max(0, min(limit, RECENT_MAX))
+        return await self._ledger.read(
+            lambda connection: rows.recent(connection, device=device, state=state, limit=number)
+        )
+
+    async def attempts(self, command: str) -> list[tuple[Attempt, tuple[Frame, ...]]]:
+        """Every try of a command with its raw frames, in order. Raises StoreError."""
+        return await self._ledger.read(lambda connection: rows.attempts(connection, command))
+
+    async def wait(self, command: str, timeout_s: float) -> Record:
+        """The command once it has ended, or as it stands after `timeout_s`. Raises as `get`."""
+        if command in self._open and not self._open[command].life.state.final:
+            await self.book.ended(command, timeout_s)
+        return await self.get(command)
+
+    async def approve(self, command: str, actor: str) -> Record:
+        """A second person lets a held command go; raises CommandError and StoreError."""
+        found = self._open.get(command)
+        if found is None:
+            raise _unknown_id(command)
+        if not found.record.held:
+            raise CommandError(Refusal.NOT_HELD, "", "it waits for nobody")
+        if actor == found.record.actor:
+            raise CommandError(Refusal.SAME_PERSON, "actor", "a second person must approve it")
+        record = await self.book.approve(found, actor)
+        self._safety.let(found.spec.hazard, found.device.id)
+        self._queued(found)
+        return record
+
+    def find(self, command: str) -> OpenCommand | None:
+        """The open command of this id."""
+        return self._open.get(command)
+
+    def forget(self, command: OpenCommand) -> None:
+        """It has ended; the ledger keeps it."""
+        self._open.pop(command.record.id, None)
+
+    async def adopt(self) -> None:
+        """Take up what a caller left in the middle of `submit` and is on disk. Raises StoreError."""
+        while self._abandoned:
+            command = self._abandoned[0]
+            query = partial(rows.by_id, command=command.record.id)
+            # By the writing thread, so that it comes after the work that was left.
+            if await self._ledger.run(query) is not None:
+                self._enter(command)
+            self._abandoned.popleft()
+
+    async def recover(self) -> None:
+        """Take up what was open when the hub stopped; before the first `submit`. Raises StoreError."""
+        recovery = Recovery(
+            ledger=self._ledger,
+            clock=self._clock,
+            registry=self._registry,
+            safety=self._safety,
+            book=self.book,
+        )
+        for command in await recovery.unfinished():
+            self._enter(command)
+
+    def _enter(self, command: OpenCommand) -> None:
+        self._open[command.record.id] = command
+        self._queued(command)
+
+
+def _unknown_id(command: str) -> CommandError:
+    return CommandError(Refusal.UNKNOWN_ID, "id", f"no command {command[:64]!r}")

@@ -1,0 +1,79 @@
+"""Judges an order against the profile, the link and the safety rules; what it may be, or why not."""
+
+from __future__ import annotations
+
+from hub.clock import Clock
+from hub.command import CommandSpec, Offline, State
+from hub.commands.book import OpenCommand
+from hub.commands.life import Life
+from hub.commands.order import CommandError, Order, Record, Refusal, complete, deadline_s
+from hub.model import Device
+from hub.registry import Registry
+from hub.safety import Safety
+
+OPEN_MAX = 10_000  # commands that may wait at one time
+
+
+class Judge:
+    """Makes commands of orders."""
+
+    def __init__(self, *, clock: Clock, registry: Registry, safety: Safety) -> None:
+        self._clock = clock
+        self._registry = registry
+        self._safety = safety
+
+    def judge(self, order: Order, *, waiting: int) -> OpenCommand:
+        """The command this order makes, with `waiting` others open; raises CommandError."""
+        device = self._registry.device(order.device)
+        if device is None:
+            text = f"no device {order.device[:64]!r}"
+            raise CommandError(Refusal.UNKNOWN_DEVICE, "device", text)
+        spec = device.profile.commands.get(order.name)
+        if spec is None:
+            known = ", ".join(device.profile.commands) or "it takes none"
+            text = f"{device.profile.id} has no {order.name[:64]!r}; known: {known}"
+            raise CommandError(Refusal.UNKNOWN_COMMAND, "name", text)
+        arguments, wanted_s = complete(order, spec), deadline_s(order, spec)
+        if waiting >= OPEN_MAX:
+            raise CommandError(Refusal.TOO_MANY, "", "too many commands are waiting")
+        self._admit(order, device, spec)
+        now_ms = self._clock.now_ms()
+        record = Record(
+            id=self._clock.new_id(),
+            device=device.id,
+            name=spec.name,
+            arguments=arguments,
+            actor=order.actor,
+            cause=order.cause,
+            key=order.key,
+            priority=order.priority,
+            state=State.QUEUED,
+            reason="",
+            held=self._safety.holds(spec.hazard, device.id),
+            created_ms=now_ms,
+            expires_ms=now_ms + round(wanted_s * 1000),
+            sent_ms=None,
+            finished_ms=None,
+            attempts=0,
+            nonce=self._clock.new_id(),
+            proof="",
+        )
+        return OpenCommand(
+            record=record,
+            device=device,
+            spec=spec,
+            life=Life(),
+            deadline_s=self._clock.monotonic_s() + wanted_s,
+        )
+
+    def _admit(self, order: Order, device: Device, spec: CommandSpec) -> None:
+        if self._registry.only_observes(device):
+            text = f"link {device.link} only observes"
+            raise CommandError(Refusal.OBSERVE_ONLY, "device", text)
+        unsafe = self._safety.forbids(spec.hazard)
+        if unsafe:
+            raise CommandError(Refusal.UNSAFE, "name", unsafe)
+        if spec.offline is Offline.REFUSE and self._registry.is_offline(device.id):
+            raise CommandError(Refusal.OFFLINE, "device", f"{device.id} is away")
+        if self._safety.is_too_many(device.id, order.key):
+            raise CommandError(Refusal.TOO_MANY, "device", "too many commands in a minute")

@@ -1,0 +1,82 @@
+"""What is to be done at a start with every command that was open when the hub stopped."""
+
+from __future__ import annotations
+
+import structlog
+
+from hub.clock import Clock
+from hub.commands import rows
+from hub.commands.book import Book, OpenCommand
+from hub.commands.life import Life, Over
+from hub.commands.order import Record
+from hub.ledger import Ledger
+from hub.registry import Registry
+from hub.safety import BRAKE_WINDOW_S, Safety
+
+_CLOCKS_APART_MS = 2_000  # more, and one of the two clocks was set, or the machine restarted
+
+_log = structlog.get_logger("commands")
+
+
+class Recovery:
+    """One start of the hub."""
+
+    def __init__(
+        self, *, ledger: Ledger, clock: Clock, registry: Registry, safety: Safety, book: Book
+    ) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._registry = registry
+        self._safety = safety
+        self._book = book
+
+    async def unfinished(self) -> list[OpenCommand]:
+        """The commands to go on with. Raises StoreError.
+
+        What was never sent goes on while its time can be trusted, else it expires here; what may have
+        been sent is only looked at. The brake remembers what the last minutes let go.
+        """
+        await self._remember()
+        found = []
+        for record, life, uptime_ms in await self._ledger.read(rows.unfinished):
+            command = await self._take_up(record, life, uptime_ms)
+            if command is not None:
+                _log.info("a command is taken up again", command=record.id, state=record.state)
+                found.append(command)
+        return found
+
+    async def _remember(self) -> None:
+        now_ms = self._clock.now_ms()
+        window_ms = now_ms - round(BRAKE_WINDOW_S * 1000)
+        for record in await self._ledger.read(lambda connection: rows.since(connection, window_ms)):
+            device = self._registry.device(record.device)
+            spec = device.profile.commands.get(record.name) if device else None
+            if spec is not None and not record.held:
+                age_s = max(0.0, (now_ms - record.created_ms) / 1000)
+                self._safety.let(spec.hazard, record.device, age_s)
+
+    async def _take_up(self, record: Record, life: Life, uptime_ms: int) -> OpenCommand | None:
+        device = self._registry.device(record.device)
+        spec = device.profile.commands.get(record.name) if device else None
+        if device is None or spec is None:
+            await self._book.give_up(record, life, "the device takes this command no more")
+            return None
+        command = OpenCommand(
+            record=record,
+            device=device,
+            spec=spec,
+            life=life,
+            deadline_s=(uptime_ms + record.expires_ms - record.created_ms) / 1000,
+            recovered=life.doubts > 0,
+        )
+        if command.recovered or self._is_trusted(record, uptime_ms):
+            return command
+        reason = "a clock was set, or the machine restarted, while it waited"
+        await self._book.note(command, Over(shown=None, certain=True, reason=reason))
+        return None
+
+    def _is_trusted(self, record: Record, uptime_ms: int) -> bool:
+        """Whether both clocks agree on how long it has waited: only then its deadline means anything."""
+        waited_ms = self._clock.now_ms() - record.created_ms
+        up_ms = round(self._clock.monotonic_s() * 1000) - uptime_ms
+        return up_ms >= 0 and abs(waited_ms - up_ms) <= _CLOCKS_APART_MS

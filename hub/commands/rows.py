@@ -1,0 +1,273 @@
+"""The rows of commands in the ledger: every statement about them stands here. Plain SQL only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypedDict
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from hub import audit
+from hub.command import Answer, Frame, Outcome, Priority, State
+from hub.commands.life import Life
+from hub.commands.order import Attempt, CommandError, Record, Refusal, canonical
+from hub.errors import StoreDamaged
+from hub.ledger import tables
+
+_t = tables.commands
+_OPEN = tuple(state for state in State if not state.final)
+_MAYBE = ("", str(Answer.SILENT), str(Answer.ACKNOWLEDGED))
+
+
+class Columns(TypedDict, total=False):
+    """What may change in a command's row beside its state."""
+
+    arguments: str
+    held: bool
+    sent_ms: int
+    proof: str
+
+
+def by_key(connection: Connection, key: str) -> tuple[Record, str] | None:
+    """The command of this idempotency key, with the hash of its body."""
+    row = connection.execute(select(_t).where(_t.c.key == key)).one_or_none()
+    return None if row is None else (_record(row), str(row.body_hash))
+
+
+def by_id(connection: Connection, command: str) -> Record | None:
+    """The command of this id."""
+    row = connection.execute(select(_t).where(_t.c.id == command)).one_or_none()
+    return None if row is None else _record(row)
+
+
+def recent(connection: Connection, *, device: str, state: State | None, limit: int) -> list[Record]:
+    """The newest commands first; `device` empty means all of them."""
+    query = select(_t).order_by(_t.c.id.desc()).limit(limit)
+    if device:
+        query = query.where(_t.c.device == device)
+    if state is not None:
+        query = query.where(_t.c.state == str(state))
+    return [_record(row) for row in connection.execute(query)]
+
+
+def since(connection: Connection, created_ms: int) -> list[Record]:
+    """Every command made after this time."""
+    query = select(_t).where(_t.c.created_ms > created_ms)
+    return [_record(row) for row in connection.execute(query)]
+
+
+def unfinished(connection: Connection) -> list[tuple[Record, Life, int]]:
+    """Every open command, oldest first, with its life and its uptime at birth in ms."""
+    query = select(_t).where(_t.c.state.in_(_OPEN)).order_by(_t.c.id)
+    return [
+        (record, _life(connection, record), int(row.created_uptime_ms))
+        for row in connection.execute(query)
+        for record in [_record(row)]
+    ]
+
+
+def add(connection: Connection, record: Record, body_hash: str, uptime_ms: int) -> None:
+    """A new command, with its first audit row."""
+    connection.execute(
+        insert(_t).values(
+            id=record.id,
+            device=record.device,
+            name=record.name,
+            arguments=canonical(dict(record.arguments)),
+            body_hash=body_hash,
+            actor=record.actor,
+            key=record.key,
+            cause=record.cause,
+            priority=int(record.priority),
+            state=str(record.state),
+            held=record.held,
+            created_ms=record.created_ms,
+            created_uptime_ms=uptime_ms,
+            expires_ms=record.expires_ms,
+            nonce=record.nonce,
+        )
+    )
+    wish = {
+        "device": record.device,
+        "command": record.name,
+        "arguments": dict(record.arguments),
+        "priority": int(record.priority),
+        "held": record.held,
+    }
+    _note(connection, record, record.actor, "queued", "", canonical(wish), record.created_ms)
+
+
+def move(
+    connection: Connection, record: Record, life: Life, time_ms: int, columns: Columns
+) -> Record:
+    """Bring the row to this life, with an audit row; returns it as it is now.
+
+    Raises StoreDamaged when the row does not stand where `record` says: a final state is never left.
+    """
+    finished_ms = time_ms if life.state.final else None
+    changed = connection.execute(
+        update(_t)
+        .where(_t.c.id == record.id, _t.c.state == str(record.state), _t.c.finished_ms.is_(None))
+        .values(
+            state=str(life.state),
+            reason=life.reason,
+            attempts=life.attempts,
+            finished_ms=finished_ms,
+            **columns,
+        )
+    )
+    if changed.rowcount != 1:
+        raise StoreDamaged(f"command {record.id} is not {record.state} any more")
+    before = {"state": str(record.state), "attempts": record.attempts}
+    after: dict[str, object] = {"state": str(life.state), "attempts": life.attempts}
+    after |= {"reason": life.reason} if life.reason else {}
+    after |= columns
+    _note(connection, record, "hub", str(life.state), canonical(before), canonical(after), time_ms)
+    moved = replace(
+        record,
+        state=life.state,
+        reason=life.reason,
+        attempts=life.attempts,
+        finished_ms=finished_ms,
+        held=columns.get("held", record.held),
+        sent_ms=columns.get("sent_ms", record.sent_ms),
+        proof=columns.get("proof", record.proof),
+    )
+    if "arguments" in columns:
+        moved = replace(moved, arguments=json.loads(columns["arguments"]))
+    return moved
+
+
+def begin_attempt(connection: Connection, command: str, number: int, sent_ms: int) -> None:
+    """A try is about to be made."""
+    values = {"command": command, "number": number, "sent_ms": sent_ms}
+    connection.execute(insert(tables.attempts).values(values))
+
+
+def end_attempt(
+    connection: Connection, command: str, number: int, outcome: Outcome, time_ms: int
+) -> None:
+    """What a try came to, with its frames."""
+    a = tables.attempts
+    connection.execute(
+        update(a)
+        .where(a.c.command == command, a.c.number == number)
+        .values(answered_ms=time_ms, answer=str(outcome.answer), reason=outcome.reason)
+    )
+    frames = [
+        {
+            "command": command,
+            "attempt": number,
+            "place": place,
+            "time_ms": frame.time_ms,
+            "outgoing": frame.outgoing,
+            "data": frame.data,
+        }
+        for place, frame in enumerate(outcome.frames)
+    ]
+    if frames:
+        connection.execute(insert(tables.frames), frames)
+
+
+def attempts(connection: Connection, command: str) -> list[tuple[Attempt, tuple[Frame, ...]]]:
+    """Every try with what was on the wire, in order."""
+    a = tables.attempts
+    rows = connection.execute(select(a).where(a.c.command == command).order_by(a.c.number))
+    return [
+        (
+            Attempt(
+                number=row.number,
+                sent_ms=row.sent_ms,
+                answered_ms=row.answered_ms,
+                answer=row.answer,
+                reason=row.reason,
+            ),
+            _frames(connection, command, row.number),
+        )
+        for row in rows.all()
+    ]
+
+
+def approve(connection: Connection, record: Record, actor: str, time_ms: int) -> Record:
+    """A second person lets a held command go; raises CommandError when it is held no more."""
+    changed = connection.execute(
+        update(_t)
+        .where(_t.c.id == record.id, _t.c.state == str(State.QUEUED), _t.c.held)
+        .values(held=False)
+    )
+    if changed.rowcount != 1:
+        raise CommandError(Refusal.NOT_HELD, "", "it is held no more")
+    values = {"command": record.id, "actor": actor, "time_ms": time_ms}
+    connection.execute(insert(tables.approvals).values(values))
+    _note(
+        connection,
+        record,
+        actor,
+        "approved",
+        canonical({"held": True}),
+        canonical({"held": False}),
+        time_ms,
+    )
+    return replace(record, held=False)
+
+
+def _frames(connection: Connection, command: str, attempt: int) -> tuple[Frame, ...]:
+    f = tables.frames
+    rows: Sequence[Row[tuple[object, ...]]] = connection.execute(
+        select(f).where(f.c.command == command, f.c.attempt == attempt).order_by(f.c.place)
+    ).all()
+    return tuple(Frame(time_ms=row.time_ms, outgoing=row.outgoing, data=row.data) for row in rows)
+
+
+def _life(connection: Connection, record: Record) -> Life:
+    a = tables.attempts
+    doubts = connection.execute(
+        select(func.count()).select_from(a).where(a.c.command == record.id, a.c.answer.in_(_MAYBE))
+    ).scalar_one()
+    return Life(state=record.state, reason=record.reason, attempts=record.attempts, doubts=doubts)
+
+
+def _record(row: Row[tuple[object, ...]]) -> Record:
+    return Record(
+        id=row.id,
+        device=row.device,
+        name=row.name,
+        arguments=json.loads(row.arguments),
+        actor=row.actor,
+        cause=row.cause,
+        key=row.key,
+        priority=Priority(row.priority),
+        state=State(row.state),
+        reason=row.reason,
+        held=row.held,
+        created_ms=row.created_ms,
+        expires_ms=row.expires_ms,
+        sent_ms=row.sent_ms,
+        finished_ms=row.finished_ms,
+        attempts=row.attempts,
+        nonce=row.nonce,
+        proof=row.proof,
+    )
+
+
+def _note(
+    connection: Connection,
+    record: Record,
+    actor: str,
+    action: str,
+    before: str,
+    after: str,
+    time_ms: int,
+) -> None:
+    audit.append(
+        connection,
+        actor=actor,
+        cause=record.cause,
+        subject=f"command/{record.id}",
+        action=action,
+        before=before,
+        after=after,
+        time_ms=time_ms,
+    )

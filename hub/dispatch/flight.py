@@ -1,0 +1,251 @@
+"""One command under way: conditions, the wire, and the look whether it was done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from enum import Enum, auto
+
+from hub.clock import Clock
+from hub.command import Answer, Command, Offline, Outcome, Repeat, State, is_seen
+from hub.commands import Book, CommandError, OpenCommand
+from hub.commands.life import Denied, Over, Shown, may_try_again, pause_s
+from hub.commands.order import canonical, checked
+from hub.dispatch.lane import Lane, Rules, Watch, Wire
+from hub.errors import StoreError
+from hub.points import Scalar
+from hub.registry import Registry
+
+ANSWER_MAX_S = 15.0  # after the deadline; a driver that still says nothing is given up
+LOOK_PERIOD_S = 1.0
+LAST_LOOK_S = 2.0
+RECOVERY_LOOK_S = 30.0  # links must come up first
+AWAY_PAUSE_S = 0.5
+STORE_PAUSE_S = 1.0
+
+
+class Clearance(Enum):
+    """Whether a command may go to the wire now."""
+
+    GO = auto()
+    WAIT = auto()
+    NO = auto()
+
+
+class Flight:
+    """Takes one command as far as it goes: to its end, or back to waiting when it certainly did not go."""
+
+    def __init__(
+        self,
+        *,
+        lane: Lane,
+        command: OpenCommand,
+        book: Book,
+        wire: Wire,
+        clock: Clock,
+        rules: Rules,
+        registry: Registry,
+    ) -> None:
+        self._lane = lane
+        self._command = command
+        self._book = book
+        self._wire = wire
+        self._clock = clock
+        self._rules = rules
+        self._registry = registry
+
+    async def run(self) -> None:
+        """Returns when the command has ended or must wait; its `not_before_s` says until when."""
+        command = self._command
+        if command.recovered:
+            await self._look_back()
+            return
+        while not command.life.state.final:
+            if command.life.doubts and not await self._prove():
+                return
+            arguments: dict[str, Scalar] = dict(command.record.arguments)
+            clearance = await self._clear(arguments)
+            if clearance is Clearance.NO and command.life.doubts:
+                await self._end(is_seen(command.spec.confirm, self._lane.watch.values, arguments))
+            if clearance is not Clearance.GO:
+                return
+            await self._tell(arguments)
+            if not command.life.doubts:
+                return
+
+    async def _clear(self, arguments: dict[str, Scalar]) -> Clearance:
+        """Check everything that must hold before the wire, and fill what the device must say first."""
+        command, now_s = self._command, self._clock.monotonic_s()
+        if now_s >= command.deadline_s:
+            if not command.life.doubts:
+                await self._end(None)
+            return Clearance.NO
+        forbidden = self._rules.forbids(command.spec.hazard)
+        if not forbidden and self._registry.only_observes(command.device):
+            forbidden = f"link {command.device.link} only observes"
+        if forbidden:
+            return await self._deny(forbidden)
+        is_away = self._registry.is_offline(command.device.id)
+        if is_away and command.spec.offline is Offline.QUEUE and not command.life.doubts:
+            return self._wait(AWAY_PAUSE_S)
+        return await self._look_before(arguments)
+
+    async def _look_before(self, arguments: dict[str, Scalar]) -> Clearance:
+        """See what it requires in a reading of now, and take the arguments the device itself fills."""
+        spec = self._command.spec
+        filled = [
+            argument
+            for argument in spec.arguments.values()
+            if argument.from_point and argument.name not in arguments
+        ]
+        if not spec.requires and not filled:
+            return Clearance.GO
+        points = {expect.point for expect in spec.requires} | {one.from_point for one in filled}
+        values = await self._fresh(points)
+        if is_seen(spec.requires, values, arguments) is False:
+            unmet = ", ".join(f"{name} is {values[name]}" for name in sorted(points & {*values}))
+            return await self._deny(unmet)
+        if not points <= {*values}:
+            return self._wait(pause_s(1))
+        for argument in filled:
+            value = values[argument.from_point]
+            try:
+                number = 0 if isinstance(value, str) else value
+                arguments[argument.name] = checked(argument, number + argument.plus)
+            except CommandError as error:
+                return await self._deny(str(error))
+        return Clearance.GO
+
+    async def _fresh(self, points: set[str]) -> Mapping[str, Scalar]:
+        """What the device says of these points from now on, within the time there is."""
+        command, clock = self._command, self._clock
+        watch = self._lane.watch = Watch(clock.now_ms())
+        end_s = min(command.deadline_s, clock.monotonic_s() + command.spec.confirm_s)
+        while not points <= {*watch.values} and (now_s := clock.monotonic_s()) < end_s:
+            if self._lane.is_overtaken(command, now_s):
+                break
+            self._wire.refresh(command.device.link, command.device.id)
+            await self._lane.rest(min(end_s, now_s + LOOK_PERIOD_S), clock)
+        return watch.values
+
+    async def _tell(self, arguments: Mapping[str, Scalar]) -> None:
+        """One try, written down before the wire. Without a doubt afterwards it waits, or has ended."""
+        command, lane = self._command, self._lane
+        try:
+            await self._book.send(command, arguments)
+        except StoreError:
+            self._wait(STORE_PAUSE_S)
+            return
+        lane.watch = Watch(self._clock.now_ms())
+        outcome = await self._execute()
+        sent_ms = min((frame.time_ms for frame in outcome.frames if frame.outgoing), default=0)
+        lane.watch = lane.watch.later(sent_ms)
+        await self._book.answer(command, outcome)
+        if not command.life.doubts:
+            self._wait(pause_s(command.life.attempts))
+
+    async def _execute(self) -> Outcome:
+        command = self._command
+        left_s = command.deadline_s - self._clock.monotonic_s()
+        if left_s <= 0:
+            return Outcome(answer=Answer.NOT_SENT, reason="its time was over")
+        now_ms = self._clock.now_ms()
+        telling = Command(
+            id=command.record.id,
+            device=command.device.id,
+            spec=command.spec,
+            arguments=command.record.arguments,
+            attempt=command.life.attempts,
+            issued_ms=now_ms,
+            expires_ms=now_ms + int(left_s * 1000),
+            deadline_s=command.deadline_s,
+            priority=command.record.priority,
+            nonce=command.record.nonce,
+        )
+        try:
+            async with asyncio.timeout(left_s + ANSWER_MAX_S):
+                return await self._wire.execute(command.device.link, telling)
+        except TimeoutError:
+            return Outcome(answer=Answer.SILENT, reason="the driver gave no answer")
+
+    async def _prove(self) -> bool:
+        """Look until it is shown or the policy has no more to say; returns whether to try once more."""
+        command, clock = self._command, self._clock
+        spec, window_s = command.spec, command.spec.confirm_s if command.spec.confirm else 0.0
+        end_s = clock.monotonic_s() + window_s
+        while not command.life.state.final:
+            over = await self._look(end_s)
+            now_s = clock.monotonic_s()
+            shown = is_seen(spec.confirm, self._lane.watch.values, command.record.arguments)
+            if over or self._is_enough(now_s):
+                await self._end(shown, certain=over)
+            elif may_try_again(command.life, spec.repeat, shown):
+                await self._look_until(now_s + pause_s(command.life.doubts))
+                if not command.life.state.final and clock.monotonic_s() < command.deadline_s:
+                    return True
+                end_s = clock.monotonic_s()
+            else:
+                end_s = min(now_s + max(window_s, LOOK_PERIOD_S), command.deadline_s)
+        return False
+
+    def _is_enough(self, now_s: float) -> bool:
+        """Whether looking longer, or trying again, is out of the question before the deadline."""
+        command = self._command
+        acknowledged = command.life.state is State.ACKNOWLEDGED
+        if command.spec.repeat is Repeat.NEVER or (acknowledged and not command.spec.confirm):
+            return True
+        return self._lane.is_overtaken(command, now_s)
+
+    async def _look_back(self) -> None:
+        """After a start: look only; it is never told again."""
+        command = self._command
+        self._lane.watch = Watch(self._clock.now_ms())
+        window_s = max(command.spec.confirm_s, RECOVERY_LOOK_S) if command.spec.confirm else 0.0
+        await self._look(self._clock.monotonic_s() + window_s)
+        if not command.life.state.final:
+            await self._end(None, reason="the hub stopped while it was under way")
+
+    async def _look(self, end_s: float) -> bool:
+        """Look until then, or until it has ended; then once more with fresh eyes.
+
+        Returns whether the last look began after the deadline: then nothing is under way any more.
+        """
+        await self._look_until(end_s)
+        over = self._clock.monotonic_s() >= self._command.deadline_s
+        if self._command.spec.confirm and not self._command.life.state.final:
+            self._lane.watch = Watch(self._clock.now_ms())
+            await self._look_until(self._clock.monotonic_s() + LAST_LOOK_S, is_last=True)
+        return over
+
+    async def _look_until(self, end_s: float, *, is_last: bool = False) -> None:
+        command, clock = self._command, self._clock
+        look_s = clock.monotonic_s()
+        while not await self._is_ended() and (now_s := clock.monotonic_s()) < end_s:
+            told = is_seen(command.spec.confirm, self._lane.watch.values, command.record.arguments)
+            if told is not None if is_last else self._lane.is_overtaken(command, now_s):
+                return
+            if now_s >= look_s:
+                self._wire.refresh(command.device.link, command.device.id)
+                look_s = now_s + LOOK_PERIOD_S
+            await self._lane.rest(min(end_s, look_s), clock)
+
+    async def _is_ended(self) -> bool:
+        """Take in what came late and what was seen; returns whether that ended it."""
+        command, watch = self._command, self._lane.watch
+        while command.late and not command.life.state.final:
+            await self._book.answer_late(command, command.late.pop(0))
+        if is_seen(command.spec.confirm, watch.values, command.record.arguments):
+            proof = canonical(dict(watch.of(command.spec.confirm)))
+            await self._book.note(command, Shown(), proof)
+        return command.life.state.final
+
+    async def _end(self, shown: bool | None, *, certain: bool = False, reason: str = "") -> None:
+        await self._book.note(self._command, Over(shown=shown, certain=certain, reason=reason))
+
+    async def _deny(self, reason: str) -> Clearance:
+        await self._book.note(self._command, Denied(reason=reason))
+        return Clearance.NO
+
+    def _wait(self, seconds: float) -> Clearance:
+        self._command.not_before_s = self._clock.monotonic_s() + seconds
+        return Clearance.WAIT

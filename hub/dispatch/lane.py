@@ -1,0 +1,131 @@
+"""A device's lane: what waits for it, what is under way, and what the device says meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from typing import Protocol
+
+from hub.clock import Clock
+from hub.command import Command, Expect, Hazard, Outcome
+from hub.commands import OpenCommand
+from hub.model import Reading
+from hub.points import Scalar
+
+_KEPT_MAX = 64
+_REST_MIN_S = 0.001  # below the grain of a loop's clock nothing passes
+_REST_MAX_S = 60.0
+DEVICE_CLOCK_MS = 2_000  # how far behind a device's own clock may be for its word to count as new
+
+
+class Wire(Protocol):
+    """The drivers, as dispatch sees them."""
+
+    async def execute(self, link: str, command: Command) -> Outcome:
+        """Tell a device once; NOT_SENT when the link has no driver. Never raises but for cancellation."""
+
+    def refresh(self, link: str, device: str) -> None:
+        """Have a device read soon, where its link runs."""
+
+
+class Rules(Protocol):
+    """The safety rules, asked once more just before the wire."""
+
+    def forbids(self, hazard: Hazard) -> str:
+        """Why a command of this hazard may not be sent now; empty when it may."""
+
+
+class Watch:
+    """What a device has said since a moment, newest word of each point; what is doubtful is no word."""
+
+    def __init__(self, since_ms: int) -> None:
+        self.since_ms = since_ms
+        self.values: dict[str, Scalar] = {}
+        self._kept: deque[Reading] = deque(maxlen=_KEPT_MAX)
+
+    def hear(self, reading: Reading) -> None:
+        """Take a reading in, if it is new enough to count."""
+        is_old_event = reading.time_ms < self.since_ms - DEVICE_CLOCK_MS  # delivered late
+        if reading.received_ms <= self.since_ms or is_old_event:
+            return
+        self._kept.append(reading)
+        for point in (*reading.bad, *reading.uncertain):
+            self.values.pop(point, None)
+        sure = {
+            point: value
+            for point, value in reading.values.items()
+            if point not in reading.uncertain
+        }
+        self.values.update(sure)
+
+    def later(self, since_ms: int) -> Watch:
+        """The same from a later moment on."""
+        if since_ms <= self.since_ms:
+            return self
+        watch = Watch(since_ms)
+        for reading in self._kept:
+            watch.hear(reading)
+        return watch
+
+    def of(self, expects: tuple[Expect, ...]) -> Mapping[str, Scalar]:
+        """What was said of the points expected."""
+        points = [expect.point for expect in expects]
+        return {point: self.values[point] for point in points if point in self.values}
+
+
+class Lane:
+    """One device's commands: at most one is under way. Belongs to the loop; `moved` wakes who rests."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.waiting: list[OpenCommand] = []
+        self.flying: OpenCommand | None = None
+        self.watch = Watch(0)
+        self.moved = asyncio.Event()
+
+    def add(self, command: OpenCommand) -> None:
+        """One more waits, or one that waits may go now."""
+        if command not in self.waiting and command is not self.flying:
+            self.waiting.append(command)
+        self.moved.set()
+
+    def hear(self, reading: Reading) -> None:
+        """The device has said something."""
+        self.watch.hear(reading)
+        self.moved.set()
+
+    def next(self, now_s: float) -> OpenCommand | None:
+        """The most urgent that may go, or is over, now; those only to be looked at go first."""
+        ready = [
+            command
+            for command in self.waiting
+            if not command.record.held and self._ready_s(command) <= now_s
+        ]
+        return min(ready, key=lambda one: (not one.recovered, one.urgency), default=None)
+
+    def is_overtaken(self, command: OpenCommand, now_s: float) -> bool:
+        """Whether something strictly more urgent could go now."""
+        return any(
+            other.record.priority < command.record.priority
+            and not other.record.held
+            and other.not_before_s <= now_s < other.deadline_s
+            for other in self.waiting
+        )
+
+    def wakes_s(self, now_s: float) -> float:
+        """When the next of those that wait may go, or is over."""
+        moments = [self._ready_s(command) for command in self.waiting if not command.record.held]
+        return min(moments, default=now_s + _REST_MAX_S)
+
+    async def rest(self, until_s: float, clock: Clock) -> None:
+        """Pause until something moves, or until then."""
+        try:
+            async with asyncio.timeout(max(_REST_MIN_S, until_s - clock.monotonic_s())):
+                await self.moved.wait()
+        except TimeoutError:
+            pass
+        self.moved.clear()
+
+    def _ready_s(self, command: OpenCommand) -> float:
+        return min(command.deadline_s, command.not_before_s)

@@ -1,0 +1,263 @@
+"""What protects people from commands: the fire latch, the brake on bulk actions, the rate of one device.
+
+The hub cannot hold a gate closed: the latch forbids only what closes or locks, it never holds back an
+opening. It is kept in the ledger, and starts as fire until every input was seen without alarm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from sqlalchemy import Connection, insert, select, update
+
+from hub import audit
+from hub.clock import Clock
+from hub.command import Hazard
+from hub.errors import HubError, StoreError
+from hub.ledger import Ledger, tables
+from hub.model import Device, Reading
+from hub.presence import is_stale
+from hub.safety_rules import FireInput, SafetyRules
+
+LATCH = "fire"
+DEBOUNCE_S = 0.2  # inputs must have been quiet this long before a person may reset
+BRAKE_WINDOW_S = 600.0
+RATE_WINDOW_S = 60.0
+_RETRY_S = 1.0
+_BRAKED = (Hazard.CUT, Hazard.OPEN)
+
+
+class StillAlarm(HubError):
+    """The latch cannot be reset while an input says alarm, or says nothing."""
+
+
+@dataclass(slots=True)
+class _Input:
+    """The last word of a fire input."""
+
+    alarm: bool | None = None
+    heard_s: float = 0.0
+    quiet_s: float | None = None  # since when it says no alarm
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FireState:
+    """Whether closing is forbidden, whether the latch is set, and why, for a person."""
+
+    forbids: bool
+    latched: bool
+    reason: str
+
+
+class FireLatch:
+    """Set by any alarm, reset only by a person; until an input is seen quiet it counts as alarm."""
+
+    def __init__(self, *, ledger: Ledger, clock: Clock) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._inputs: dict[FireInput, _Input] = {}
+        self._period_s: Callable[[str], float] = lambda _: 60.0
+        self._latched = False
+        self._cause = ""
+        self._alarms = 0
+        self._unwritten = asyncio.Event()
+
+    def configure(self, inputs: Sequence[FireInput], period_s: Callable[[str], float]) -> None:
+        """Listen to exactly these; `period_s` is how often a device is expected to speak."""
+        self._inputs = {place: self._inputs.get(place, _Input()) for place in inputs}
+        self._period_s = period_s
+
+    async def start(self) -> None:
+        """Read what was latched before; raises StoreError."""
+        row = await self._ledger.read(_read_latch)
+        if row is not None:
+            self._latched, self._cause = row
+
+    async def run(self) -> None:
+        """Write every new alarm down, until cancelled; what cannot be written is tried again."""
+        while True:
+            await self._unwritten.wait()
+            alarm = partial(_write_latch, True, "hub", self._cause, self._clock.now_ms())
+            try:
+                await self._ledger.run(alarm)
+            except StoreError:
+                await self._clock.sleep(_RETRY_S)
+                continue
+            self._unwritten.clear()
+
+    def heard(self, readings: Sequence[Reading]) -> None:
+        """New readings are stored; an alarm among them latches at once."""
+        now_s = self._clock.monotonic_s()
+        for reading in readings:
+            for place, seen in self._inputs.items():
+                if place.device == reading.device:
+                    self._hear(place, seen, reading, now_s)
+
+    def state(self) -> FireState:
+        """As it is now."""
+        if self._latched:
+            return FireState(forbids=True, latched=True, reason=self._cause)
+        doubt = self._doubt()
+        return FireState(forbids=bool(doubt), latched=False, reason=doubt)
+
+    async def reset(self, actor: str, cause: str = "") -> None:
+        """A person says that it is over; raises StillAlarm while an input does not, and StoreError."""
+        doubt = self._doubt()
+        now_s = self._clock.monotonic_s()
+        if doubt:
+            raise StillAlarm(doubt)
+        if any(now_s - (seen.quiet_s or now_s) < DEBOUNCE_S for seen in self._inputs.values()):
+            raise StillAlarm("an input has only just gone quiet")
+        now_ms, alarms = self._clock.now_ms(), self._alarms
+        await self._ledger.run(partial(_write_latch, False, actor, cause, now_ms))
+        self._latched = self._alarms != alarms  # one may have come while it was written
+        if self._latched:
+            self._unwritten.set()
+
+    def _hear(self, place: FireInput, seen: _Input, reading: Reading, now_s: float) -> None:
+        if place.point in reading.bad:
+            seen.alarm, seen.quiet_s = None, None
+        elif place.point in reading.values:
+            seen.alarm, seen.heard_s = bool(reading.values[place.point]), now_s
+            seen.quiet_s = None if seen.alarm else (seen.quiet_s or now_s)
+            if seen.alarm:
+                self._latch(f"{place.device} says {place.point}")
+
+    def _latch(self, cause: str) -> None:
+        self._alarms += 1
+        if not self._latched:
+            self._latched, self._cause = True, cause
+            self._unwritten.set()
+
+    def _doubt(self) -> str:
+        """Why it cannot be said that there is no fire; empty when it can."""
+        now_s = self._clock.monotonic_s()
+        for place, seen in self._inputs.items():
+            if seen.alarm:
+                return f"{place.device} says {place.point}"
+            if seen.alarm is None or is_stale(now_s - seen.heard_s, self._period_s(place.device)):
+                return f"{place.device} does not say whether there is fire"
+        return "" if self._inputs else "no fire input is configured in site.toml [safety]"
+
+
+class Brake:
+    """Counts the devices cut, and those opened, in the last 10 minutes."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._let: dict[Hazard, dict[str, float]] = {hazard: {} for hazard in _BRAKED}
+
+    def lets(self, hazard: Hazard, device: str, limit: int) -> bool:
+        """Whether this device may be cut or opened without a second person; if so it is counted."""
+        if hazard not in _BRAKED:
+            return True
+        now_s = self._clock.monotonic_s()
+        let = self._let[hazard]
+        while let and now_s - next(iter(let.values())) > BRAKE_WINDOW_S:
+            del let[next(iter(let))]
+        if device not in let and len(let) >= limit:
+            return False
+        self.count(hazard, device)
+        return True
+
+    def count(self, hazard: Hazard, device: str, age_s: float = 0.0) -> None:
+        """This device was, or is being, cut or opened; call with falling ages."""
+        if hazard in _BRAKED:
+            self._let[hazard].pop(device, None)
+            self._let[hazard][device] = self._clock.monotonic_s() - age_s
+
+
+class Rate:
+    """Counts what each device was told in the last minute; the same key counts once."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._told: dict[str, deque[tuple[float, str]]] = {}
+
+    def lets(self, device: str, key: str, limit: int) -> bool:
+        """Whether one more is not too many; if so it is counted."""
+        now_s = self._clock.monotonic_s()
+        told = self._told.setdefault(device, deque())
+        while told and now_s - told[0][0] > RATE_WINDOW_S:
+            told.popleft()
+        if any(known == key for _, known in told):
+            return True
+        if len(told) >= limit:
+            return False
+        told.append((now_s, key))
+        return True
+
+
+class Safety:
+    """The rules of this site over every command; `latch` is the fire latch."""
+
+    def __init__(self, *, ledger: Ledger, clock: Clock) -> None:
+        self.latch = FireLatch(ledger=ledger, clock=clock)
+        self._rules = SafetyRules()
+        self._devices: dict[str, Device] = {}
+        self._brake = Brake(clock)
+        self._rate = Rate(clock)
+
+    def configure(self, rules: SafetyRules, devices: Sequence[Device]) -> None:
+        """Go by these rules and devices from now on."""
+        self._rules = rules
+        self._devices = {device.id: device for device in devices}
+        self.latch.configure(rules.fire, self._period_s)
+
+    def forbids(self, hazard: Hazard) -> str:
+        """Why a command of this hazard may not be sent now; empty when it may."""
+        if hazard is not Hazard.CLOSE:
+            return ""
+        state = self.latch.state()
+        return f"fire: {state.reason}" if state.forbids else ""
+
+    def holds(self, hazard: Hazard, device: str) -> bool:
+        """Whether it must wait for a second person; if not it is counted. Fire holds back no opening."""
+        if hazard is Hazard.OPEN and self.latch.state().latched:
+            return False
+        limit = self._rules.brake_limit(len(self._devices))
+        return not self._brake.lets(hazard, device, limit)
+
+    def let(self, hazard: Hazard, device: str, age_s: float = 0.0) -> None:
+        """It was let go, by a second person or before the hub started."""
+        self._brake.count(hazard, device, age_s)
+
+    def is_too_many(self, device: str, key: str) -> bool:
+        """Whether this device is told too much in a minute; if not it is counted."""
+        return not self._rate.lets(device, key, self._rules.rate_per_minute)
+
+    def _period_s(self, device: str) -> float:
+        known = self._devices.get(device)
+        return known.period_s if known else 60.0
+
+
+def _read_latch(connection: Connection) -> tuple[bool, str] | None:
+    latches = tables.latches
+    row = connection.execute(select(latches).where(latches.c.name == LATCH)).one_or_none()
+    return None if row is None else (bool(row.latched), str(row.cause))
+
+
+def _write_latch(
+    latched: bool, actor: str, cause: str, now_ms: int, connection: Connection
+) -> None:
+    latches = tables.latches
+    before = _read_latch(connection)
+    values = {"latched": latched, "changed_ms": now_ms, "actor": actor, "cause": cause}
+    if before is None:
+        connection.execute(insert(latches).values(name=LATCH, **values))
+    else:
+        connection.execute(update(latches).where(latches.c.name == LATCH).values(**values))
+    audit.append(
+        connection,
+        actor=actor,
+        cause=cause,
+        subject=f"latch/{LATCH}",
+        action="latched" if latched else "reset",
+        before="" if before is None else str(before[0]).lower(),
+        after=str(latched).lower(),
+        time_ms=now_ms,
+    )

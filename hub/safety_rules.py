@@ -1,0 +1,77 @@
+"""`[safety]` of site.toml: what protects people from commands, as an engineer wrote it.
+
+[safety]
+fire = ["lane-1.fire_alarm"]   # any of them true, bad, stale or not seen yet is fire
+brake_percent = 1              # cut or open of more devices than this in 10 minutes …
+brake_devices = 20             # … or than this waits for a second person
+rate_per_minute = 30           # commands to one device
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hub.model import Device
+from hub.points import POINTS, PointType
+from hub.toml_table import Table
+
+BRAKE_DEVICES_MAX = 20
+_RATE_MAX = 600
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FireInput:
+    """A flag of a device that is true while there is fire."""
+
+    device: str
+    point: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SafetyRules:
+    """The rules of one site; without a fire input nothing may close, for nobody can say there is no fire."""
+
+    fire: tuple[FireInput, ...] = ()
+    brake_percent: float = 1.0
+    brake_devices: int = BRAKE_DEVICES_MAX
+    rate_per_minute: int = 30
+
+    def brake_limit(self, devices: int) -> int:
+        """How many devices of so many may be cut, or opened, within 10 minutes; at least one."""
+        share = int(devices * self.brake_percent / 100)
+        return max(1, min(self.brake_devices, share))
+
+
+def read_safety(
+    file: str, entries: Mapping[str, object], devices: Mapping[str, Device]
+) -> SafetyRules:
+    """The rules; raises ConfigError for the first mistake."""
+    table = Table(file, "safety", entries)
+    fire = tuple(_fire_input(table, text, devices) for text in table.texts("fire"))
+    percent = table.positive("brake_percent", 1.0)
+    if percent > 100:
+        raise table.wrong("brake_percent", percent, "write a number above 0 and up to 100")
+    brake = _whole(table, "brake_devices", BRAKE_DEVICES_MAX, BRAKE_DEVICES_MAX)
+    rate = _whole(table, "rate_per_minute", 30, _RATE_MAX)
+    for key, value in table.rest().items():
+        known = "fire, brake_percent, brake_devices, rate_per_minute"
+        raise table.wrong(key, value, "an unknown key; known: " + known)
+    return SafetyRules(fire=fire, brake_percent=percent, brake_devices=brake, rate_per_minute=rate)
+
+
+def _fire_input(table: Table, text: str, devices: Mapping[str, Device]) -> FireInput:
+    name, _, point = text.partition(".")
+    device = devices.get(name)
+    if device is None or point not in device.profile.points:
+        raise table.wrong("fire", text, 'write "DEVICE.POINT" of a configured device')
+    if POINTS[point].type is not PointType.BOOL:
+        raise table.wrong("fire", text, "name a flag, such as fire_alarm")
+    return FireInput(device=name, point=point)
+
+
+def _whole(table: Table, key: str, default: int, maximum: int) -> int:
+    value = table.positive(key, float(default))
+    if value != int(value) or value > maximum:
+        raise table.wrong(key, value, f"write a whole number from 1 to {maximum}")
+    return int(value)
