@@ -1,0 +1,162 @@
+"""The doors before the API: every request's key, size, depth and time, and a client that does not read.
+
+Each door is an ASGI application around another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+
+from fastapi import Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hub.api.parts import ApiParts
+from hub.api.problems import NOT_KNOWN, Problem, answer, problem_of
+from hub.api.traffic import Traffic
+from hub.errors import HubError
+
+OPEN_PATHS = ("/health",)
+LIVE_PATH = "/v1/live"
+BODY_MAX_BYTES = 64 * 1024
+DEPTH_MAX = 20
+BODY_TIMEOUT_S = 30.0
+ANSWER_TIMEOUT_S = 30.0
+READ_TIMEOUT_S = 10.0  # a client that takes nothing for so long is given up
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_BRACKETS = re.compile(rb"[\[\]{}]")
+
+Door = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class SlowClient(HubError):
+    """The client does not read what it asked for."""
+
+
+def watched(app: ASGIApp, *, traffic: Traffic, read_timeout_s: float = READ_TIMEOUT_S) -> Door:
+    """Count every answer, bound its time, and give up a client that does not read."""
+
+    async def door(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise Problem(404, "not-found")
+        status = 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message).update(_HEADERS)
+            try:
+                async with asyncio.timeout(read_timeout_s):
+                    await send(message)
+            except TimeoutError:
+                raise SlowClient("does not read") from None
+
+        try:
+            await _in_time(app, scope, receive, sending, lambda: status > 0)
+        except SlowClient:
+            traffic.dropped["slow"] += 1
+        finally:
+            route = scope.get("route")
+            traffic.requests[scope["method"], getattr(route, "path", "none"), status] += 1
+
+    return door
+
+
+async def _in_time(
+    app: ASGIApp, scope: Scope, receive: Receive, send: Send, begun: Callable[[], bool]
+) -> None:
+    limit_s = None if scope["path"] == LIVE_PATH else ANSWER_TIMEOUT_S
+    try:
+        async with asyncio.timeout(limit_s) as bound:
+            await app(scope, receive, send)
+    except TimeoutError:
+        if not bound.expired() or begun():
+            raise
+        await answer(Problem(503, "too-slow", "it took too long"))(scope, receive, send)
+
+
+def identified(app: ASGIApp, *, parts: ApiParts) -> Door:
+    """Let in who presents a good key; every other gets the same answer, whatever is wrong with it."""
+
+    async def door(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in OPEN_PATHS:
+            await app(scope, receive, send)
+            return
+        scheme, _, presented = Headers(scope=scope).get("authorization", "").partition(" ")
+        try:
+            caller = await parts.keys.check(presented) if scheme.lower() == "bearer" else None
+        except HubError as error:
+            await answer(problem_of(error))(scope, receive, send)
+            return
+        if caller is None:
+            await answer(NOT_KNOWN)(scope, receive, send)
+            return
+        Request(scope).state.caller = caller
+        Request(scope).state.presented = presented
+        await app(scope, receive, send)
+
+    return door
+
+
+def bounded(app: ASGIApp) -> Door:
+    """Take a body of at most 64 KiB, 20 levels deep, within 30 s; then let it in as a whole."""
+
+    async def door(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] in ("GET", "HEAD"):
+            await app(scope, receive, send)
+            return
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                body = await _body(receive)
+            _check_depth(body)
+        except TimeoutError:
+            problem = Problem(408, "too-slow", "the body did not come in time")
+            await answer(problem)(scope, receive, send)
+        except Problem as problem:
+            await answer(problem)(scope, receive, send)
+        else:
+            await app(scope, _again(body, receive), send)
+
+    return door
+
+
+async def _body(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > BODY_MAX_BYTES:
+            raise Problem(413, "too-large", f"a body has at most {BODY_MAX_BYTES} bytes")
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _check_depth(body: bytes) -> None:
+    depth = 0
+    for bracket in _BRACKETS.findall(_STRINGS.sub(b"", body)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > DEPTH_MAX:
+            raise Problem(400, "too-deep", f"a body has at most {DEPTH_MAX} levels")
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """The body as one message, and then whatever comes."""
+    told = False
+
+    async def receiving() -> Message:
+        nonlocal told
+        if told:
+            return await receive()
+        told = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receiving

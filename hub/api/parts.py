@@ -1,0 +1,44 @@
+"""What the API asks of the rest of the hub; it has no logic of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from hub.api.traffic import Traffic
+from hub.auth import Keys
+from hub.clock import Clock
+from hub.commands.commands import Commands
+from hub.journal import Journal
+from hub.ledger import Ledger
+from hub.presence import PresenceBoard
+from hub.registry import Registry
+from hub.safety import FireLatch
+from hub.status import Status
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApiParts:
+    """Everything the API shows and asks. `utc_offset_h`: the site's midnight is this far ahead of UTC's."""
+
+    clock: Clock
+    journal: Journal
+    ledger: Ledger
+    registry: Registry
+    presence: PresenceBoard
+    commands: Commands
+    keys: Keys
+    fire: FireLatch
+    status: Callable[[], Status]
+    utc_offset_h: int
+    traffic: Traffic = field(default_factory=Traffic)
+
+
+async def _parts(request: Request) -> ApiParts:
+    return cast(ApiParts, request.app.state.parts)
+
+
+Parts = Annotated[ApiParts, Depends(_parts)]
