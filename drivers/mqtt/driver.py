@@ -5,71 +5,158 @@
        └────────────────────────── acknowledgement, in the order of arrival ◀─────────┘
 
 While the disk refuses, nothing is acknowledged and the same batch is tried again; the session stops
-reading when too much waits, and the broker keeps the rest.
+reading when too much waits, and the broker keeps the rest. Commands go over a second connection
+(`telling`), which a visit does not have, nor a link that only observes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias
+from contextlib import suppress
+from typing import Protocol, TypeAlias
 
 from msgspec.structs import replace
 
+from drivers.mqtt.command_routes import CommandRoutes
+from drivers.mqtt.ghosts import Ghosts
 from drivers.mqtt.intake import Intake, Moment
 from drivers.mqtt.routes import Routes
 from drivers.mqtt.session import Message, Session, hold_session
 from drivers.mqtt.settings import Broker, read_broker
-from hub import Clock, Driver, Host, Link, LinkError, Poison, Reading, StoreError, Value
+from drivers.mqtt.telling import Telling
+from hub import (
+    Answer,
+    Clock,
+    Command,
+    Driver,
+    Host,
+    Link,
+    LinkError,
+    Outcome,
+    Poison,
+    Reading,
+    StoreError,
+    Value,
+)
 
 BATCH_MAX = 1000
 FIRST_COUNTS_S, COUNTS_PERIOD_S = 5.0, 60.0
 PAUSE_FIRST_S, PAUSE_MAX_S = 1.0, 30.0
 STEADY_S = 30.0  # a session that held this long was a good one
 STORE_PAUSE_S = 1.0
+_COMMANDS_SESSION_S = 60
+_SOURCE = re.compile(r"[^A-Za-z0-9_-]")  # a whole level of a topic
 
-HoldSession: TypeAlias = Callable[
-    [Broker, Sequence[str], Callable[[Session], Awaitable[None]]], Awaitable[None]
-]
+Serve: TypeAlias = Callable[[Session], Awaitable[None]]
+HoldSession: TypeAlias = Callable[[Broker, Sequence[str], Serve], Awaitable[None]]
 
 
 def open_driver(link: Link) -> Driver:
     """The driver of one broker, checked and not connected; raises ConfigError."""
     broker = read_broker(link)
-    return MqttDriver(link, broker, Routes(link, broker.zone))
+    source = _SOURCE.sub("-", broker.client_id)
+    commands = CommandRoutes(link, source, broker.folder)
+    return MqttDriver(link, broker, Routes(link, broker.zone), commands)
 
 
 class MqttDriver:
     """Serves one broker. `hold` is the client behind the session's port."""
 
     def __init__(
-        self, link: Link, broker: Broker, routes: Routes, hold: HoldSession = hold_session
+        self,
+        link: Link,
+        broker: Broker,
+        routes: Routes,
+        commands: CommandRoutes,
+        hold: HoldSession = hold_session,
     ) -> None:
         self._link = link
         self._broker = broker
         self._routes = routes
+        self._commands = commands
         self._hold = hold
+        self._telling: Telling | None = None
 
     async def run(self, host: Host) -> None:
         """Serve until cancelled; connects again by itself, with a growing, jittered pause."""
-        broker, routes = self._broker, self._routes
-        intake = Intake(self._link.id, broker.settings, routes)
-        service = _Service(self._link, routes, intake, host)
+        broker, routes, link = self._broker, self._routes, self._link
+        intake = Intake(link.id, broker.settings, routes)
+        service = _Service(link, routes, intake, host)
         if broker.visit:  # a name of its own, so that the hub's session is left alone
             broker = replace(broker, client_id=f"{broker.client_id}-{host.clock.new_id()}")
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(service.tell_counts(), name=f"{self._link.id}-counts")
-            pause_s = PAUSE_FIRST_S
-            while True:
-                began_s = host.clock.monotonic_s()
-                try:
-                    await self._hold(broker, routes.filters, service.serve)
-                except LinkError as error:
-                    service.away(str(error))
-                if host.clock.monotonic_s() - began_s > STEADY_S:
-                    pause_s = PAUSE_FIRST_S
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(service.tell_counts(), name=f"{link.id}-counts")
+                if self._commands.listeners and not broker.visit:
+                    tasks.create_task(self._look(host), name=f"{link.id}-retained")
+                    if not link.observe_only:
+                        tasks.create_task(self._tell(host), name=f"{link.id}-commands")
+                await self._keep(broker, routes.filters, service, host.clock)
+        finally:
+            self._telling = None
+
+    async def execute(self, command: Command) -> Outcome:
+        """Publish a command once, and say what its device answers. See Driver."""
+        if self._link.observe_only:
+            return Outcome(answer=Answer.NOT_SENT, reason="observe only")
+        if self._telling is None:
+            return Outcome(answer=Answer.NOT_SENT, reason="not connected")
+        return await self._telling.execute(command)
+
+    def refresh(self, device: str) -> None:
+        """Ask a device for its whole state; nothing on a link that only observes."""
+        if self._telling is not None:
+            self._telling.refresh(device)
+
+    async def _tell(self, host: Host) -> None:
+        """Hold the connection for commands. Its session is short: an old answer is a reading's matter."""
+        telling = self._telling = Telling(self._commands, host)
+        settings = replace(self._broker.settings, session_expiry_s=_COMMANDS_SESSION_S)
+        name = f"{self._broker.client_id}-commands"
+        broker = replace(self._broker, client_id=name, settings=settings)
+        await self._keep(broker, self._commands.filters, telling, host.clock)
+
+    async def _look(self, host: Host) -> None:
+        """Once at the start, find and clear retained commands."""
+        clear = not self._link.observe_only
+        ghosts = Ghosts(self._link.id, self._commands.command_topics, host, clear=clear)
+        pause_s = PAUSE_FIRST_S
+        while not ghosts.looked:
+            name = f"{self._broker.client_id}-look-{host.clock.new_id()}"
+            broker = replace(self._broker, client_id=name, visit=True)
+            with suppress(LinkError):
+                await self._hold(broker, self._commands.command_filters, ghosts.look)
+            if not ghosts.looked:
                 await host.clock.sleep(pause_s * (1 + host.clock.random()))
                 pause_s = min(PAUSE_MAX_S / 2, pause_s * 2)
+
+    async def _keep(
+        self, broker: Broker, filters: Sequence[str], side: _Side, clock: Clock
+    ) -> None:
+        """Hold one session after another for ever."""
+        pause_s = PAUSE_FIRST_S
+        while True:
+            began_s = clock.monotonic_s()
+            try:
+                await self._hold(broker, filters, side.serve)
+            except LinkError as error:
+                side.away(str(error))
+            if clock.monotonic_s() - began_s > STEADY_S:
+                pause_s = PAUSE_FIRST_S
+            await clock.sleep(pause_s * (1 + clock.random()))
+            pause_s = min(PAUSE_MAX_S / 2, pause_s * 2)
+
+
+class _Side(Protocol):
+    """What a connection is held for."""
+
+    async def serve(self, session: Session) -> None:
+        """Use the session until it is lost."""
+
+    def away(self, reason: str) -> None:
+        """The broker is not there now."""
 
 
 class _Service:

@@ -1,14 +1,16 @@
-"""One connection to a broker, behind a small port: the only module that knows aiomqtt and paho.
+"""One connection to a broker, behind a small port; only this module and `sent` know aiomqtt and paho.
 
 `Session` is all the driver sees. `hold_session` may be replaced by another client without a change
 elsewhere. What aiomqtt 2.5 does not offer is done on the paho client inside it, by paho's public calls:
 manual acknowledgement (`manual_ack_set`, `ack`), messages without one task each (`on_message`), and a
-socket that is not read while too much waits (Mosquitto 2.0 sends more than the receive maximum).
+socket that is not read while too much waits (Mosquitto 2.0 sends more than the receive maximum). Every
+session has a client object of its own, so that no publish of a lost connection is ever sent again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,6 +25,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from drivers.mqtt.sent import Delivery, Sent
 from drivers.mqtt.settings import Broker
 from hub import LinkError
 
@@ -30,6 +33,7 @@ _QOS = 1
 _READS_PER_TURN = 64  # packets taken from the socket before other work gets its turn
 _CLOSE_TIMEOUT_S = 0.5
 _REFUSED = 0x80  # reason codes from here on say no
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -57,6 +61,19 @@ class Session(Protocol):
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Tell the broker that these are stored. In the order of their arrival, each once."""
 
+    async def publish(self, topic: str, payload: bytes, expiry_s: int) -> Delivery:
+        """Publish once, with QoS 1 and never retained; returns with the broker's word, or the loss.
+
+        The broker of MQTT 5 forgets it `expiry_s` (at least 1) after it came. Has no time-out of its own:
+        whoever gives up waiting, and must not have it arrive later, calls `reset`.
+        """
+
+    async def forget(self, topic: str) -> Delivery:
+        """Have the broker forget what it keeps as retained on this topic."""
+
+    def reset(self, reason: str) -> None:
+        """End the connection at once and throw away what still lies in its socket."""
+
     @property
     def lost(self) -> bool:
         """Whether the connection is gone, so that nothing can be acknowledged any more."""
@@ -65,8 +82,9 @@ class Session(Protocol):
 class PahoSession:
     """The Session of aiomqtt and paho. At most `max_waiting` messages wait in it: then it stops reading."""
 
-    def __init__(self, paho: PahoClient, max_waiting: int) -> None:
+    def __init__(self, paho: PahoClient, max_waiting: int, *, five: bool) -> None:
         self._paho = paho
+        self.sent = Sent(paho, five=five)
         self._max_waiting = max_waiting
         self._waiting: deque[Message] = deque()
         self._changed = asyncio.Event()
@@ -101,17 +119,39 @@ class PahoSession:
             if message.ticket:
                 self._paho.ack(message.ticket, _QOS)
 
+    async def publish(self, topic: str, payload: bytes, expiry_s: int) -> Delivery:
+        """See Session."""
+        return Delivery.UNSENT if self.lost else await self.sent.publish(topic, payload, expiry_s)
+
+    async def forget(self, topic: str) -> Delivery:
+        """See Session."""
+        return Delivery.UNSENT if self.lost else await self.sent.forget(topic)
+
+    def reset(self, reason: str) -> None:
+        """See Session."""
+        paho, sock = self._paho, self._paho.socket()
+        paho.on_socket_register_write = paho.on_socket_unregister_write = None
+        if isinstance(sock, socket.socket) and sock.fileno() >= 0:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(sock.fileno())
+            loop.remove_writer(sock.fileno())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            sock.close()
+        self.lose(reason)
+
     def read(self) -> None:
-        """Read the socket from now on, in the place of aiomqtt's own reader."""
-        socket = self._paho.socket()
-        if socket is not None and not self.lost:
-            asyncio.get_running_loop().add_reader(socket.fileno(), self._on_readable)
+        """Read and write the socket from now on, in the place of aiomqtt."""
+        sock = self._paho.socket()
+        if sock is not None and not self.lost:
+            self._paho.on_socket_register_write = self.sent.on_write_wanted
+            asyncio.get_running_loop().add_reader(sock.fileno(), self._on_readable)
             self._reading = True
 
     def lose(self, reason: str) -> None:
         """The connection is gone: what can still be repeated by the broker is forgotten here."""
         self.reason = self.reason or reason
         self._waiting = deque(message for message in self._waiting if not message.ticket)
+        self.sent.lose()
         self._changed.set()
 
     async def watch(self, client: aiomqtt.Client) -> None:
@@ -159,7 +199,8 @@ async def hold_session(
         client = _client(broker)
     except (OSError, ValueError) as error:
         raise LinkError(f"password or certificate: {error}") from None
-    session = PahoSession(client._client, broker.settings.max_unstored)
+    five = broker.settings.version == "5"
+    session = PahoSession(client._client, broker.settings.max_unstored, five=five)
     try:
         await _connect(client)
         await _subscribe(client, broker, filters)
@@ -171,6 +212,8 @@ async def hold_session(
     except aiomqtt.MqttError as error:
         session.lose(str(error))
     finally:
+        if session.sent.waits:  # what the broker has not taken does not leave with the goodbye
+            session.reset("left")
         await _close(client)
     raise LinkError(session.reason or "closed")
 
@@ -250,10 +293,10 @@ async def _close(client: aiomqtt.Client) -> None:
     paho.on_socket_register_write = None  # from now on paho writes at once
     # A connection that is still being made in the thread is closed as soon as it stands.
     paho.on_socket_open = lambda _client, _userdata, socket: socket.close()
-    if paho.socket() is not None:
+    if _is_open(paho):
         paho.disconnect()
     socket = paho.socket()
-    if socket is not None:  # the goodbye does not fit into a full socket
+    if socket is not None and _is_open(paho):  # the goodbye does not fit into a full socket
         asyncio.get_running_loop().remove_reader(socket.fileno())
         asyncio.get_running_loop().remove_writer(socket.fileno())
         socket.close()
@@ -263,3 +306,8 @@ async def _close(client: aiomqtt.Client) -> None:
     if client._misc_task is not None:
         client._misc_task.cancel()
         await asyncio.wait({client._misc_task})
+
+
+def _is_open(paho: PahoClient) -> bool:
+    socket = paho.socket()
+    return socket is not None and socket.fileno() >= 0  # a reset leaves a closed one behind
