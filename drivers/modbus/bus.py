@@ -1,59 +1,78 @@
 """The bus: the one way by which a request reaches the wire. One request in flight, every answer checked.
 
-After a time-out or an answer that is not ours, nothing that is still under way may be taken for the
-answer to a later request. A Modbus TCP connection is reset and opened anew. On an RTU line, where an
-answer carries no number, the line is drained until it has been silent for a whole answer time-out.
+Requests of commands overtake those of polling between two frames.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
-from drivers.modbus.frames import Answer, FrameError, Request, TcpEnvelope
-from drivers.modbus.line import Line, RtuLine
+from drivers.modbus.exchange import BusCounts, Exchange
+from drivers.modbus.frames import Answer, Request, TcpEnvelope
+from drivers.modbus.line import Line
+from drivers.modbus.right_of_way import POLLING, RightOfWay
 from drivers.modbus.settings import LinkSettings
-from drivers.modbus.transports import opener_for
-from hub import DeviceError, Host, LinkError
+from drivers.modbus.transports import Opener
+from hub import Clock, DeviceError, Frame, Host, LinkError, Priority
 
 _PAUSE_FIRST_S = 1.0
 _PAUSE_JITTER = 0.25
-_BABBLE_MAX_S = 5.0
-# Twins are requests one after the other whose answers look the same: same unit, function and byte count,
-# other address. A repeated answer follows closely, so around the second twin the line is watched this long.
-_TWIN_GUARD_S = 0.05
+_KEPT_BYTES = 1024
 
 
 @dataclass(kw_only=True, slots=True)
-class BusCounts:
-    """What this bus has done since it was made, and how long it was taken (frames, waiting, silences)."""
+class Errand:
+    """What a command's requests bring along: their urgency, their last moment, and what the wire carried.
 
-    requests: int = 0
-    timeouts: int = 0
-    exceptions: int = 0
-    frame_errors: int = 0
-    discarded: int = 0
-    reconnects: int = 0
-    busy_s: float = 0.0
+    `writes` counts the writes of which a byte may have left; of a frame 1024 bytes are kept.
+    """
+
+    clock: Clock
+    priority: Priority
+    deadline_s: float
+    writes: int = 0
+    frames: list[Frame] = field(default_factory=list)
+
+    def record(self, outgoing: bool, data: bytes) -> None:
+        """Keep a frame; what comes in pieces is one frame, of the time of its first piece."""
+        time_ms = self.clock.now_ms()
+        last = self.frames[-1] if self.frames else None
+        if last and not outgoing and not last.outgoing:
+            self.frames.pop()
+            time_ms, data = last.time_ms, last.data + data
+        self.frames.append(Frame(time_ms=time_ms, outgoing=outgoing, data=data[:_KEPT_BYTES]))
 
 
 class Bus:
     """One link's line with its rules; all requests of all devices go through `ask`."""
 
-    def __init__(self, settings: LinkSettings, host: Host, *, observe_only: bool) -> None:
-        self._settings = settings
-        self._serial = settings.serial
-        self._host = host
+    def __init__(
+        self, settings: LinkSettings, host: Host, opener: Opener, *, observe_only: bool
+    ) -> None:
         self._clock = host.clock
         self._observe_only = observe_only
-        self._opener = opener_for(settings, host)
-        self._rtu = RtuLine(settings.heartbeats) if self._serial else None
+        self._opener = opener
+        self._silence_s = settings.serial.silence_s if settings.serial else 0.0
         self._line: Line | None = None
-        self._transaction = int(self._clock.random() * 0xFFFF)
-        self._last: Request | None = None
+        self._way = RightOfWay()
+        self._opened = asyncio.Event()
+        self.wanted = asyncio.Event()  # set when somebody waits for the line
         self._pause_s = _PAUSE_FIRST_S
         self._next_open_s = 0.0
         self._opened_before = False
         self.counts = BusCounts()
+        self._exchange = Exchange(settings, host, self.counts)
+
+    @property
+    def is_serial(self) -> bool:
+        """Whether answers carry no number."""
+        return self._exchange.rtu is not None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nobody will open this bus any more."""
+        return self._way.closed
 
     @property
     def is_open(self) -> bool:
@@ -68,7 +87,7 @@ class Bus:
         self._drop()
         await self._clock.sleep(max(0.0, self._next_open_s - self._clock.monotonic_s()))
         self._pace()
-        line = Line(self._rtu or TcpEnvelope(), self._clock)
+        line = Line(self._exchange.rtu or TcpEnvelope(), self._clock)
         try:
             await self._opener.open(line)
         except LinkError:
@@ -76,50 +95,77 @@ class Bus:
             raise
         self._pause_s = _PAUSE_FIRST_S
         self._line = line
+        self._opened.set()
         self.counts.reconnects += self._opened_before
         self._opened_before = True
 
+    async def wait_open(self) -> None:
+        """Return as soon as a line is open as far as anybody knows; LinkError once the bus is closed."""
+        while not self.is_open:
+            self._way.check_open()
+            self.wanted.set()
+            self._opened.clear()
+            await self._opened.wait()
+
     async def close(self) -> None:
-        """Close at once what is open."""
+        """Close at once what is open; whoever waits gets LinkError."""
+        self._way.close()
+        self._opened.set()
         self._drop()
         await self._opener.close()
 
-    async def ask(self, request: Request, timeout_s: float) -> Answer:
+    async def ask(self, request: Request, timeout_s: float, errand: Errand | None = None) -> Answer:
         """The answer of a device: its data, or the exception it named.
 
-        Raises DeviceError("timeout") when it is silent, FrameError when what came is not the answer,
-        LinkError when the line is gone. In all three cases the line is in step again, or closed, when
-        this returns. A write is refused on a link that only observes.
+        Waits for its turn; with an `errand` before all polling, and a write goes only until its deadline.
+        Raises DeviceError("timeout") when the device is silent, FrameError when what came is not the
+        answer, LinkError when the line is gone. In all three cases, and when cancelled, the line is in
+        step again, or closed, when this returns. Not one byte has left with DeviceError("observe_only"),
+        a write on a link that only observes, and DeviceError("deadline"), a write that is too late.
         """
         if request.writes and self._observe_only:
             raise DeviceError("observe_only")
-        twin = self._serial is not None and _are_twins(self._last, request)
-        line = await self._ready(twin)
-        counts, clock = self.counts, self._clock
-        counts.requests += 1
-        self._transaction = (self._transaction + 1) & 0xFFFF
-        self._last = request
-        start_s = clock.monotonic_s()
+        line = await self._turn(request, errand.priority if errand else POLLING)
         try:
-            answer = await line.exchange(request, self._transaction, timeout_s)
-            if twin:
-                await self._expect_nothing_more(line)
-        except TimeoutError:
-            counts.timeouts += 1
-            await self._settle(line)
-            raise DeviceError("timeout") from None
-        except FrameError as error:
-            counts.frame_errors += 1
-            self._host.count("frame_errors", error.reason)
-            await self._settle(line)
+            return await self._asked(line, request, timeout_s, errand)
+        finally:
+            self._way.give_back()
+
+    async def _turn(self, request: Request, urgency: int) -> Line:
+        """The line, with the right of way, when this request may begin on it."""
+        while True:
+            await self._way.take(urgency)
+            goes = False
+            try:
+                line = self._line
+                if line is None:
+                    raise LinkError("not open")
+                await self._exchange.ready(line, request)
+                # Nobody more urgent came while the line fell silent.
+                goes = not self._way.is_wanted(urgency)
+            finally:
+                if not goes:
+                    self._way.give_back()
+            if goes:
+                return line
+
+    async def _asked(
+        self, line: Line, request: Request, timeout_s: float, errand: Errand | None
+    ) -> Answer:
+        start_s = self._clock.monotonic_s()
+        if errand:
+            if request.writes and start_s >= errand.deadline_s:
+                raise DeviceError("deadline")
+            errand.writes += request.writes
+            line.record = errand.record
+        try:
+            return await self._exchange.run(line, request, timeout_s)
+        except asyncio.CancelledError:
+            line.abort()
             raise
         finally:
-            silence_s = self._serial.silence_s if self._serial else 0.0
-            counts.busy_s += clock.monotonic_s() - start_s + silence_s
-        if answer.exception:
-            counts.exceptions += 1
-            self._host.count("exceptions", answer.reason)
-        return answer
+            line.record = None
+            self.counts.busy_s += self._clock.monotonic_s() - start_s + self._silence_s
 
     def _pace(self) -> None:
         jitter = 1 + _PAUSE_JITTER * self._clock.random()
@@ -129,64 +175,3 @@ class Bus:
         if self._line is not None:
             self._line.abort()
             self._line = None
-
-    async def _ready(self, twin: bool) -> Line:
-        """The open line, when a new request may begin on it."""
-        line = self._line
-        if line is None or line.lost:
-            raise LinkError(line.lost if line else "not open")
-        if self._serial:
-            await self._silence(line, max(self._serial.silence_s, _TWIN_GUARD_S if twin else 0.0))
-        elif line.take_unasked():
-            self._discarded("unasked")
-            self._drop()
-            raise LinkError("unasked bytes")
-        return line
-
-    async def _expect_nothing_more(self, line: Line) -> None:
-        """Refuse an answer that another one follows: which of them is ours cannot be told."""
-        await self._clock.sleep(_TWIN_GUARD_S)
-        data = line.take_unasked()
-        if data and self._rtu and not self._rtu.noise(data):
-            raise FrameError("two answers")
-
-    async def _silence(self, line: Line, silence_s: float) -> None:
-        """Wait until the line has been silent so long; what comes meanwhile is thrown away and counted.
-
-        Time already passed counts. Raises LinkError for a line that never falls silent.
-        """
-        clock = self._clock
-        give_up_s = clock.monotonic_s() + silence_s + _BABBLE_MAX_S
-        while True:
-            data = line.take_unasked()
-            if data and self._rtu and not self._rtu.noise(data):
-                self._discarded("stale")
-            now_s = clock.monotonic_s()
-            left_s = line.last_s + silence_s - now_s
-            if line.lost:
-                raise LinkError(line.lost)
-            if left_s <= 0:
-                return
-            if now_s > give_up_s:
-                self._drop()
-                raise LinkError("babbling line")
-            await clock.sleep(left_s)
-
-    async def _settle(self, line: Line) -> None:
-        """Make sure that nothing under way can be taken for the answer to a later request."""
-        if self._serial is None:
-            self._drop()
-            return
-        line.last_s = self._clock.monotonic_s()
-        try:
-            await self._silence(line, self._settings.timeout_s)
-        except LinkError:
-            self._drop()
-
-    def _discarded(self, reason: str) -> None:
-        self.counts.discarded += 1
-        self._host.count("discarded", reason)
-
-
-def _are_twins(last: Request | None, request: Request) -> bool:
-    return last is not None and last.rtu_head == request.rtu_head and last.pdu != request.pdu

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from drivers.modbus.polling import Polling
 from drivers.modbus.settings import LinkSettings, check_units, link_settings, unit_of
 from drivers.modbus.unit import Product, Unit
-from hub import Driver, Host, Link
+from hub import Answer, Command, Driver, Host, Link, Outcome
 
 
 def open_driver(link: Link) -> Driver:
@@ -32,10 +32,11 @@ class ModbusDriver:
         self._link = link
         self._settings = settings
         self._units = units
+        self._polling: Polling | None = None
 
     async def run(self, host: Host) -> None:
         """Poll until cancelled; a lost link is opened again by itself, at a paced rate."""
-        polling = Polling(self._link, self._settings, self._units, host)
+        polling = self._polling = Polling(self._link, self._settings, self._units, host)
         name = f"modbus-{self._link.id}"
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -43,4 +44,22 @@ class ModbusDriver:
                 tasks.create_task(polling.run(), name=f"{name}-polling")
                 tasks.create_task(polling.report(), name=f"{name}-report")
         finally:
+            self._polling = None
             await polling.close()
+
+    async def execute(self, command: Command) -> Outcome:
+        """Tell a device once, before any polling; see hub.plugin.Driver.
+
+        A request takes its turn after the frame in flight. Frames of both directions, the result
+        register's too, are in the outcome.
+        """
+        if self._link.observe_only:
+            return Outcome(answer=Answer.NOT_SENT, reason="observe_only")
+        if self._polling is None:
+            return Outcome(answer=Answer.NOT_SENT, reason="not running")
+        return await self._polling.execute(command)
+
+    def refresh(self, device: str) -> None:
+        """Poll this device next, also when it has been silent; before the start it is polled anyway."""
+        if self._polling:
+            self._polling.refresh(device)

@@ -7,7 +7,8 @@ and in the envelope. Checking happens as the bytes arrive, so a whole exchange w
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
 from drivers.modbus.frames import Answer, Envelope, FrameError, Request, RtuEnvelope
 from hub import Clock, LinkError
@@ -15,6 +16,8 @@ from hub import Clock, LinkError
 _UNASKED_KEPT_BYTES = 1024
 _FRAME_MAX_BYTES = 4096
 _TIMER_GRAIN_S = 0.001
+
+Record: TypeAlias = Callable[[bool, bytes], None]
 
 
 class Pipe(Protocol):
@@ -25,6 +28,9 @@ class Pipe(Protocol):
 
     def abort(self) -> None:
         """Close at once; what was not yet sent is thrown away."""
+
+    def discard(self) -> bool:
+        """Throw away what was not yet sent; False when something may be left that only closing stops."""
 
 
 class RtuLine:
@@ -72,7 +78,10 @@ class RtuLine:
 
 
 class Line(asyncio.Protocol):
-    """The receiving end of a pipe, and the one exchange that may be under way on it."""
+    """The receiving end of a pipe, and the one exchange that may be under way on it.
+
+    While `record` is set it is told (outgoing, bytes) of whatever goes and comes.
+    """
 
     def __init__(self, envelope: Envelope, clock: Clock) -> None:
         self._envelope = envelope
@@ -86,6 +95,7 @@ class Line(asyncio.Protocol):
         self._unasked = b""
         self._deadline_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self.record: Record | None = None
         self.last_s = clock.monotonic_s()
         self.lost = "not open"
 
@@ -104,6 +114,8 @@ class Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes for the exchange under way; without one they are kept as unasked for."""
         self.last_s = self._clock.monotonic_s()
+        if self.record:
+            self.record(False, data)
         waiter, request = self._waiter, self._request
         if waiter is None or request is None or waiter.done():
             self._unasked = (self._unasked + data)[:_UNASKED_KEPT_BYTES]
@@ -135,7 +147,10 @@ class Line(asyncio.Protocol):
         self._deadline_s = self._clock.monotonic_s() + timeout_s
         if self._timer is None or self._timer.when() > self._loop.time() + timeout_s:
             self._wait(timeout_s)
-        self._pipe.write(self._envelope.frame(request, transaction))
+        frame = self._envelope.frame(request, transaction)
+        if self.record:
+            self.record(True, frame)
+        self._pipe.write(frame)
         try:
             return await waiter
         finally:
@@ -145,6 +160,10 @@ class Line(asyncio.Protocol):
         """The bytes that came while nobody waited, once."""
         data, self._unasked = self._unasked, b""
         return data
+
+    def discard(self) -> bool:
+        """Throw away what was not yet sent; False when something may be left that only closing stops."""
+        return self._pipe is not None and self._pipe.discard()
 
     def abort(self) -> None:
         """Close at once, with a reset where the pipe knows one."""

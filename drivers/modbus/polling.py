@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 
 from drivers.modbus.bus import Bus
 from drivers.modbus.outbox import Outbox
 from drivers.modbus.poll import Poll
 from drivers.modbus.schedule import Schedule, Turn
 from drivers.modbus.settings import LinkSettings
+from drivers.modbus.telling import Telling
+from drivers.modbus.transports import opener_for
 from drivers.modbus.unit import Unit
-from hub import Host, Link, LinkError, Reading
+from hub import Command, Host, Link, LinkError, Outcome, Reading
 
 LATE_MAX_S = 10.0
 REPORT_FIRST_S = 2.0
@@ -31,7 +35,7 @@ class Polling:
         self._units = units
         self._host = host
         self._clock = host.clock
-        self._bus = Bus(settings, host, observe_only=link.observe_only)
+        self._bus = Bus(settings, host, opener_for(settings, host), observe_only=link.observe_only)
         self._schedule = Schedule(
             (Turn(device.id, device.period_s) for device in link.devices),
             now_s=self._clock.monotonic_s(),
@@ -55,9 +59,18 @@ class Polling:
             now_s = self._clock.monotonic_s()
             turn = self._schedule.take(now_s)
             if turn is None:
-                await self._clock.sleep(self._schedule.wait_s(now_s, IDLE_MAX_S))
+                await self._idle(self._schedule.wait_s(now_s, IDLE_MAX_S))
             else:
                 await self._poll(turn, now_s)
+
+    async def execute(self, command: Command) -> Outcome:
+        """One try of a command, before all polling."""
+        return await Telling(self._bus, self._units[command.device], command, self._clock).run()
+
+    def refresh(self, device: str) -> None:
+        """Poll this device next."""
+        self._schedule.refresh(device)
+        self._bus.wanted.set()
 
     async def report(self) -> None:
         """Publish the link's own counts soon after the start and then once a minute."""
@@ -77,6 +90,13 @@ class Polling:
         timeout_s = max((unit.probe.timeout_s for unit in self._units.values()), default=0.0)
         return timeout_s + (self._settings.timeout_s if self._settings.serial else _REOPEN_MAX_S)
 
+    async def _idle(self, seconds: float) -> None:
+        """Wait so long, or until a device or the line is wanted."""
+        self._bus.wanted.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._bus.wanted.wait()
+
     async def _open(self) -> bool:
         """Try once; while the link is away, those whose turn it is are missed."""
         try:
@@ -95,7 +115,7 @@ class Polling:
     async def _poll(self, turn: Turn, start_s: float) -> None:
         unit = self._units[turn.device]
         poll = Poll(unit=unit)
-        was_silent = turn.silent
+        was_silent, told = turn.silent, unit.told
         try:
             await poll.run(self._bus, start_s)
         except LinkError as error:
@@ -105,6 +125,10 @@ class Polling:
         self._went_up()
         if poll.heard:
             self._schedule.answered(turn, self._clock.monotonic_s())
+            if unit.telling or unit.told != told:
+                self._host.count("polls_dropped", "met a command")
+                self.refresh(turn.device)
+                return
             await self.outbox.put(self._reading(turn.device, poll))
             return
         self._host.missed(turn.device, poll.ended)

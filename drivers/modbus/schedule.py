@@ -4,6 +4,9 @@ Each device has its own phase in the period, so that a bus, and a campus of buse
 the bus cannot keep the period, whoever waited longest since its last turn is next, and none starves.
 A device that stays silent leaves this round and is looked for now and then: pauses double, and all silent
 devices together may cost the bus a fixed share of its time, saved up before each attempt.
+
+A device may be asked for out of its turn, silent or not: it is next. While others are due, every second
+turn is theirs, so none starves.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ def phase_of(device: str) -> float:
 class Turn:
     """A device's place in the schedule."""
 
-    __slots__ = ("device", "due_s", "misses", "period_s", "phase", "served_s")
+    __slots__ = ("device", "due_s", "misses", "period_s", "phase", "served_s", "taken", "wanted")
 
     def __init__(self, device: str, period_s: float) -> None:
         self.device = device
@@ -37,6 +40,8 @@ class Turn:
         self.due_s = 0.0
         self.served_s = 0.0
         self.misses = 0
+        self.taken = False
+        self.wanted = False  # its turn is one it was asked for
 
     def __lt__(self, other: Turn) -> bool:
         return self.device < other.device
@@ -83,6 +88,9 @@ class Schedule:
         self._ready: list[tuple[float, Turn]] = []
         self._silent: list[tuple[float, Turn]] = []
         self._all = tuple(turns)
+        self._named = {turn.device: turn for turn in self._all}
+        self._wanted: dict[str, Turn] = {}
+        self._was_wanted = False
         self._silent_count = 0
         self._looked_s = now_s
         for turn in self._all:
@@ -94,18 +102,31 @@ class Schedule:
         """How many devices have left the round."""
         return self._silent_count
 
+    def refresh(self, device: str) -> None:
+        """This device is next; when it is its turn already, it has another one right after."""
+        self._wanted[device] = self._named[device]
+
     def take(self, now_s: float) -> Turn | None:
         """The device whose turn it is now, if any; it must be given back by one of the calls below."""
         waiting, ready = self._waiting, self._ready
         while waiting and waiting[0][0] <= now_s:
             turn = heapq.heappop(waiting)[1]
             heapq.heappush(ready, (turn.served_s, turn))
+        wanted = self._next_wanted() if self._wanted else None
+        if wanted and not (self._was_wanted and ready):
+            self._was_wanted = wanted.wanted = True
+            for queue in (waiting, ready, self._silent):
+                _pull(wanted, queue)
+            return self._out(wanted)
+        self._was_wanted = False
         if self._silent and self._silent_due_s(now_s) <= now_s:
-            return heapq.heappop(self._silent)[1]
-        return heapq.heappop(ready)[1] if ready else None
+            return self._out(heapq.heappop(self._silent)[1])
+        return self._out(heapq.heappop(ready)[1]) if ready else None
 
     def wait_s(self, now_s: float, longest_s: float) -> float:
         """Seconds until somebody may be due, at most `longest_s`."""
+        if self._wanted:
+            return 0.0
         next_s = now_s + longest_s
         if self._waiting:
             next_s = min(next_s, self._waiting[0][0])
@@ -116,6 +137,7 @@ class Schedule:
     def answered(self, turn: Turn, now_s: float) -> None:
         """It answered: back into the round. Others that are silent may have returned with it."""
         turn.served_s = now_s
+        turn.taken = turn.wanted = False
         if turn.silent:
             turn.due_s = now_s
             self._silent_count -= 1
@@ -128,7 +150,9 @@ class Schedule:
         """It was silent, which cost the bus `cost_s`; it is not asked again for `rest_s` at least."""
         was_silent = turn.silent
         turn.served_s = self._looked_s = now_s
-        turn.misses += 1
+        # Who looks for a silent device out of its turn does not make the hub look less often for it.
+        turn.misses += not (was_silent and turn.wanted)
+        turn.taken = turn.wanted = False
         if not turn.silent:
             self._wait(turn, max(self._next_s(turn, now_s), now_s + rest_s))
             return
@@ -143,6 +167,7 @@ class Schedule:
 
     def passed_over(self, turn: Turn, now_s: float) -> None:
         """It could not be asked, because the link is down: nothing is learnt of it."""
+        turn.taken = turn.wanted = False
         if turn.silent:
             heapq.heappush(self._silent, (now_s + PAUSE_FIRST_S, turn))
         else:
@@ -151,7 +176,19 @@ class Schedule:
 
     def again(self, turn: Turn, now_s: float) -> None:
         """It shall have another turn as soon as possible."""
+        if turn.wanted:
+            self._wanted[turn.device] = turn
+        turn.taken = turn.wanted = False
         self._wait(turn, now_s)
+
+    def _out(self, turn: Turn) -> Turn:
+        self._wanted.pop(turn.device, None)
+        turn.taken = True
+        return turn
+
+    def _next_wanted(self) -> Turn | None:
+        """The first that was asked for and is not having its turn."""
+        return next((turn for turn in self._wanted.values() if not turn.taken), None)
 
     def _nobody_answers(self) -> bool:
         """Then nobody is kept waiting by looking for the silent ones, and only their pauses count."""
@@ -177,3 +214,12 @@ class Schedule:
         grid_s = self._zero_s + turn.phase * period_s
         last_s = grid_s + (now_s - grid_s) // period_s * period_s
         return last_s if last_s > turn.due_s + period_s / 2 else last_s + period_s
+
+
+def _pull(turn: Turn, queue: list[tuple[float, Turn]]) -> None:
+    """Take a turn out of the middle of a heap, if it is there."""
+    for place, (_, other) in enumerate(queue):
+        if other is turn:
+            del queue[place]
+            heapq.heapify(queue)
+            return

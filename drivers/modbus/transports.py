@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
+import fcntl
 import os
 import socket
 import struct
+import termios
+from contextlib import suppress
 from typing import Protocol
 
 import serial
@@ -42,6 +46,26 @@ def reset_on_close(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+class TcpPipe:
+    """A TCP connection: closing it is a reset."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._socket: socket.socket = transport.get_extra_info("socket")
+        reset_on_close(self._socket)
+        self.write = transport.write
+        self.abort = transport.abort
+
+    def discard(self) -> bool:
+        """False while the other side has not taken everything: bytes can be kept back by a reset only."""
+        held = array.array("i", [0])
+        try:
+            fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, held)
+        except OSError:
+            return False
+        return not held[0] and not self._transport.get_write_buffer_size()
+
+
 class TcpOpener:
     """A TCP connection to a device, gateway or serial server."""
 
@@ -61,7 +85,9 @@ class TcpOpener:
             raise LinkError("connect timeout") from None
         except OSError as error:
             raise LinkError(error.strerror or str(error)) from None
-        reset_on_close(transport.get_extra_info("socket"))
+        if line.lost:
+            raise LinkError(line.lost)
+        line.connection_made(TcpPipe(transport))
 
     async def close(self) -> None:
         """Nothing outlives a connection."""
@@ -85,8 +111,18 @@ class SerialPipe:
             self._flush()
 
     def abort(self) -> None:
-        """Close the port at once."""
+        """Close the port at once; what still waits in it is not sent."""
+        self.discard()
         self._close(None)
+
+    def discard(self) -> bool:
+        """Throw away what was not yet sent, the port's own buffer included."""
+        self._queued = b""
+        if self._port.is_open:
+            self._loop.remove_writer(self._fd)
+            with suppress(termios.error, OSError):  # the port is gone, and its buffer with it
+                termios.tcflush(self._fd, termios.TCOFLUSH)
+        return True
 
     def _flush(self) -> None:
         try:
@@ -175,9 +211,8 @@ class DialInOpener:
                 transport = await self._listener.caller(self._registration)
         except TimeoutError:
             raise LinkError("the box has not called") from None
-        reset_on_close(transport.get_extra_info("socket"))
         transport.set_protocol(line)
-        line.connection_made(transport)
+        line.connection_made(TcpPipe(transport))
 
     async def close(self) -> None:
         """Leave the listener; the last one out closes it."""

@@ -7,12 +7,14 @@ the others keep coming. What was learnt is kept for an hour and then tried again
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from drivers.modbus.frames import Request, read_request
 from drivers.modbus.plan import Block, LineCost, halves, mistakable, plan, shortest
 from drivers.modbus.registers import Decoded, Layout, RegisterMap, register_map
 from drivers.modbus.settings import LinkSettings
+from drivers.modbus.writes import WritePlan, write_plan
 from hub import Profile
 
 REFUSED_FOR_S = 3600.0
@@ -37,6 +39,7 @@ class Product:
 
     def __init__(self, profile: Profile, settings: LinkSettings) -> None:
         self.registers: RegisterMap = register_map(profile)
+        self.commands: Mapping[str, WritePlan] = write_plan(profile)
         self._settings = settings
         self.cost: LineCost = settings.cost(self.registers.wire)
         blocks = plan(self.registers.fields, self.registers.wire, self.cost)
@@ -52,8 +55,12 @@ class Product:
             block=block,
             layout=layout,
             request=read_request(unit, block.function, block.start, block.count),
-            timeout_s=self._settings.answer_timeout_s(self.registers.wire, frames_bytes),
+            timeout_s=self.timeout_s(frames_bytes),
         )
+
+    def timeout_s(self, frames_bytes: int) -> float:
+        """How long to wait for the answer of an exchange of so many bytes."""
+        return self._settings.answer_timeout_s(self.registers.wire, frames_bytes)
 
     def halves(self, block: Block) -> tuple[tuple[Block, Layout], ...]:
         """The smaller blocks for one the device refuses; none when it brings a single point."""
@@ -69,30 +76,35 @@ class Unit:
     """What is known of one device: its reads, its refused points, whether it is in step."""
 
     __slots__ = (
-        "_product",
         "_retry_s",
         "_silences",
         "in_step",
         "number",
         "probe",
+        "product",
         "reads",
         "refused",
+        "telling",
+        "told",
     )
 
     def __init__(self, number: int, product: Product) -> None:
         self.number = number
-        self._product = product
+        self.product = product
         self.probe = product.read(number, *product.probe)
         self.in_step = True
+        # A poll that meets a command may show what was before it: it is no reading.
+        self.telling = False
+        self.told = 0
         self._forget()
 
     @property
     def ambiguous(self) -> bool:
         """Whether an old answer could be taken for a new one even by the probe."""
-        return self._product.ambiguous
+        return self.product.ambiguous
 
     def _forget(self) -> None:
-        self.reads = tuple(self._product.read(self.number, *part) for part in self._product.blocks)
+        self.reads = tuple(self.product.read(self.number, *part) for part in self.product.blocks)
         self.refused: dict[str, str] = {}
         self._silences: Counter[tuple[int, int]] = Counter()
         self._retry_s: float | None = None
@@ -124,7 +136,7 @@ class Unit:
 
     def take(self, answers: list[tuple[Layout, bytes]]) -> Decoded:
         """The values of a poll, and the points the device has refused before."""
-        decoded = self._product.registers.take(answers)
+        decoded = self.product.registers.take(answers)
         if self.refused:
             decoded.bad.update(self.refused)
         return decoded
@@ -132,8 +144,8 @@ class Unit:
     def _replace(self, read: Read, reason: str, now_s: float, *, halve: bool) -> list[Read]:
         if self._retry_s is None:
             self._retry_s = now_s + REFUSED_FOR_S
-        parts = self._product.halves(read.block) if halve else ()
-        smaller = [self._product.read(self.number, *part) for part in parts]
+        parts = self.product.halves(read.block) if halve else ()
+        smaller = [self.product.read(self.number, *part) for part in parts]
         if not smaller:
             self.refused |= {field.name: reason for field in read.block.fields}
         at = self.reads.index(read)
