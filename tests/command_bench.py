@@ -1,0 +1,209 @@
+"""A hub with nothing but links, ledger and commands, on virtual time; it may be killed and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from hub import Clock, Driver, Link, Priority, Reading, VirtualClock
+from hub.commands import Commands, Order, Record
+from hub.dispatch import Dispatcher
+from hub.ingest import Ingest
+from hub.ledger import Ledger, open_ledger
+from hub.points import Scalar
+from hub.registry import Registry
+from hub.safety import Safety
+from hub.safety_rules import FireInput, SafetyRules
+from hub.supervisor import Supervisor
+from tests.scripted_device import Machine, ScriptedDriver, scripted
+from tests.test_ingest import NOW_MS, ListStore
+from tests.virtual_loop import InlineExecutor, run_virtual
+
+RULES = SafetyRules(brake_percent=100, rate_per_minute=600)
+
+
+class JumpingClock:
+    """Virtual time whose wall clock may be set by hand."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self._clock = clock
+        self.ahead_ms = 0
+
+    def now_ms(self) -> int:
+        return self._clock.now_ms() + self.ahead_ms
+
+    def monotonic_s(self) -> float:
+        return self._clock.monotonic_s()
+
+    async def sleep(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+
+    def random(self) -> float:
+        return self._clock.random()
+
+    def new_id(self) -> str:
+        return self._clock.new_id()
+
+
+class Hub:
+    """One run of the hub."""
+
+    def __init__(self, ledger: Ledger, clock: Clock, site: Site) -> None:
+        self.ledger = ledger
+        self.clock = clock
+        self._site = site
+        self.store = ListStore()
+        self.ingest = Ingest(
+            store=self.store,
+            clock=clock,
+            report=lambda _: None,
+            count=lambda _link, _reason: None,
+            stored=self._stored,
+        )
+        self.ingest.configure(
+            [device for link in site.links for device in link.devices],
+            [link.id for link in site.links],
+        )
+        self.registry = Registry(self.ingest.presence)
+        self.registry.configure(site.links)
+        self.safety = Safety(ledger=ledger, clock=clock)
+        self.safety.configure(site.rules, self.registry.devices())
+        self.drivers: dict[str, ScriptedDriver] = {}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Hub]:
+        async with asyncio.TaskGroup() as tasks:
+            supervisor = Supervisor(
+                ingest=self.ingest,
+                clock=self.clock,
+                tasks=tasks,
+                make=self._make,
+                late=lambda *answer: self.dispatcher.answered_late(*answer),
+            )
+            self.dispatcher = Dispatcher(
+                wire=supervisor, clock=self.clock, rules=self.safety, registry=self.registry
+            )
+            self.commands = Commands(
+                ledger=self.ledger,
+                clock=self.clock,
+                registry=self.registry,
+                safety=self.safety,
+                queued=self.dispatcher.take,
+            )
+            await supervisor.apply(self._site.links)
+            await self.safety.latch.start()
+            await self.commands.recover()
+            others = [
+                tasks.create_task(self.dispatcher.run(self.commands), name="dispatch"),
+                tasks.create_task(self.safety.latch.run(), name="latch"),
+            ]
+            try:
+                yield self
+            finally:
+                await supervisor.stop()
+                for task in others:
+                    task.cancel()
+
+    async def send(self, device: str, name: str, **arguments: Scalar) -> Record:
+        """Submit with a key of its own."""
+        order = Order(
+            device=device,
+            name=name,
+            arguments=arguments,
+            actor="ann",
+            key=f"{device}-{name}-{self.clock.new_id()}",
+        )
+        return await self.commands.submit(order)
+
+    async def end(self, record: Record, timeout_s: float = 600.0) -> Record:
+        """The command once it has ended."""
+        return await self.commands.wait(record.id, timeout_s)
+
+    async def poll(self, *devices: str) -> None:
+        """Have these devices read now."""
+        for name in devices:
+            device = self.registry.device(name)
+            assert device is not None
+            await self.drivers[device.link].read(name)
+
+    def _make(self, link: Link) -> Driver:
+        driver = self.drivers[link.id] = ScriptedDriver(link, self._site.machines)
+        return driver
+
+    def _stored(self, readings: Sequence[Reading]) -> None:
+        self.safety.latch.heard(readings)
+        self.dispatcher.heard(readings)
+
+
+class Site:
+    """Machines, links and rules that outlive every run of the hub; `folder` holds its ledger."""
+
+    def __init__(self, folder: Path, *, machines: int = 1, rules: SafetyRules = RULES) -> None:
+        names = [f"gate-{number}" for number in range(1, machines + 1)]
+        self.folder = folder
+        self.rules = rules
+        self.machines = {name: Machine(name) for name in names}
+        self.links: Sequence[Link] = (
+            Link(
+                id="bus-1",
+                driver="scripted",
+                devices=tuple(scripted(name) for name in names),
+            ),
+        )
+        self._clock: JumpingClock | None = None
+
+    @property
+    def clock(self) -> JumpingClock:
+        if self._clock is None:
+            loop = asyncio.get_running_loop()
+            self._clock = JumpingClock(VirtualClock(start_ms=NOW_MS, loop=loop))
+        return self._clock
+
+    @asynccontextmanager
+    async def hub(self) -> AsyncIterator[Hub]:
+        """One run of the hub; leaving kills it, as far as its tasks are concerned."""
+        place, executor = self.folder / "ledger.db", InlineExecutor()
+        async with (
+            open_ledger(place, clock=self.clock, executor=executor) as ledger,
+            Hub(ledger, self.clock, self).running() as hub,
+        ):
+            yield hub
+
+
+def empty_ledger(folder: Path, template: Path) -> None:
+    """A fresh ledger without the work of making one."""
+    for file in template.iterdir():
+        shutil.copy(file, folder / file.name)
+
+
+def on_virtual_time(site: Site, scene: Callable[[Hub], Awaitable[None]]) -> None:
+    """Play one scene in one run of the hub."""
+
+    async def main() -> None:
+        async with site.hub() as hub:
+            await scene(hub)
+
+    run_virtual(main())
+
+
+def fire_input(device: str = "gate-1") -> SafetyRules:
+    """Rules with one fire input and no brake worth the name."""
+    fire = (FireInput(device=device, point="fire_alarm"),)
+    return SafetyRules(fire=fire, brake_percent=100, rate_per_minute=600)
+
+
+def order(
+    device: str,
+    name: str,
+    key: str,
+    *,
+    actor: str = "ann",
+    priority: Priority = Priority.OPERATOR,
+    **arguments: Scalar,
+) -> Order:
+    return Order(
+        device=device, name=name, key=key, actor=actor, priority=priority, arguments=arguments
+    )
