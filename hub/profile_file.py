@@ -78,7 +78,7 @@ class ProfileFile:
         return self._built(chosen)
 
     def example(self) -> Profile:
-        """The profile as no device has said anything; a required setting has its first allowed value."""
+        """The profile as no device has said anything; a required one has its first choice or its maximum."""
         return self._built(self._defaults())
 
     def _defaults(self) -> dict[str, Scalar]:

@@ -28,8 +28,8 @@ def _setting(name: str, table: Table) -> Setting:
     if required and default is not None:
         raise table.wrong("default", default, "a required setting has none: leave it out")
     if required:
-        # The profile alone is checked with this; a device must say its own.
-        default = choices[0] if choices else float(minimum or 0)
+        # The profile alone is checked with this, the most it may have to bear; a device must say its own.
+        default = choices[0] if choices else float(maximum or minimum or 0)
     if default is None:
         hint = "write the value a device has when it says nothing, or required = true"
         raise table.wrong("default", None, hint)

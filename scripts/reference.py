@@ -12,7 +12,17 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
-from hub import POINTS, Point, PointSpec, PointType, Profile, load_profiles
+from hub import (
+    POINTS,
+    Argument,
+    CommandSpec,
+    Expect,
+    Point,
+    PointSpec,
+    PointType,
+    Profile,
+    load_profiles,
+)
 
 DOCS = Path(__file__).parent.parent / "docs"
 MADE_BY = "<!-- Made by scripts/reference.py; do not edit. -->"
@@ -97,8 +107,8 @@ def profiles_page() -> str:
         "",
         "What is shipped. How to add a product: [profiles.md](profiles.md).",
         "",
-        "| Profile | Product | Protocol | Points | of them uncertain | Doubts |",
-        "|---|---|---|---|---|---|",
+        "| Profile | Product | Protocol | Points | of them uncertain | Commands | Doubts |",
+        "|---|---|---|---|---|---|---|",
         *(_row(*_profile_cells(profile)) for profile in profiles),
         *(line for profile in profiles for line in _profile_lines(profile)),
         "",
@@ -114,6 +124,7 @@ def _profile_cells(profile: Profile) -> tuple[str, ...]:
         profile.protocol,
         str(len(profile.points)),
         str(doubtful),
+        str(len(profile.commands)),
         str(len(profile.doubts)),
     )
 
@@ -128,6 +139,7 @@ def _profile_lines(profile: Profile) -> Iterator[str]:
         "|---|---|---|---|---|---|",
     )
     yield from (_row(*_spec_cells(profile, spec)) for spec in profile.points.values())
+    yield from _command_lines(profile)
     yield from _list("Doubts", profile.doubts)
     yield from _list("Sources", profile.sources)
 
@@ -136,7 +148,53 @@ def _settings_lines(profile: Profile) -> Iterator[str]:
     if profile.settings:
         yield from ("", "| Setting | Usually | Meaning |", "|---|---|---|")
     for setting in profile.settings.values():
-        yield _row(f"`{setting.name}`", str(setting.default), setting.meaning)
+        usual = "each device says its own" if setting.required else str(setting.default)
+        yield _row(f"`{setting.name}`", usual, setting.meaning)
+
+
+def _command_lines(profile: Profile) -> Iterator[str]:
+    if profile.commands:
+        yield from (
+            "",
+            "| Command | Meaning | Arguments | Needs | Proof | On silence | Hazard | Confidence | Note |",
+            "|---|---|---|---|---|---|---|---|---|",
+        )
+    for spec in profile.commands.values():
+        yield _row(*_command_cells(spec))
+
+
+def _command_cells(spec: CommandSpec) -> tuple[str, ...]:
+    return (
+        f"`{spec.name}`",
+        spec.meaning,
+        "; ".join(_argument(argument) for argument in spec.arguments.values()),
+        _expects(spec.requires),
+        _expects(spec.confirm) or "none",
+        spec.repeat,
+        f"{spec.hazard}, sent within {spec.deadline_s:g} s",
+        spec.confidence,
+        spec.note,
+    )
+
+
+def _argument(argument: Argument) -> str:
+    if argument.from_point:
+        return f"`{argument.name}` = {argument.from_point} + {argument.plus}, filled in by the hub"
+    if argument.choices:
+        span = " or ".join(argument.choices)
+    elif argument.type is PointType.BOOL:
+        span = "true or false"
+    else:
+        unit = " characters" if argument.type is PointType.TEXT else f" {argument.unit}"
+        span = (
+            f"{_number(argument.minimum)} to {_number(argument.maximum)}{unit.removesuffix(' 1')}"
+        )
+    usual = "" if argument.default is None else f", usually {argument.default}"
+    return f"`{argument.name}` {span}{usual}"
+
+
+def _expects(expects: Iterable[Expect]) -> str:
+    return ", ".join(f"{one.point} = {' or '.join(map(str, one.values))}" for one in expects)
 
 
 def _spec_cells(profile: Profile, spec: PointSpec) -> tuple[str, ...]:

@@ -254,9 +254,9 @@ def test_a_required_setting_is_checked_as_any_other(setting: str, value: str, hi
     assert hint in caught.value.hint
 
 
-def test_a_profile_alone_is_read_with_the_first_choices() -> None:
+def test_a_profile_alone_is_read_with_first_choices_and_highest_numbers() -> None:
     example = gate_file().example()
-    assert example.chosen == {"fail_mode": "open", "egress": True, "open_limit_s": 5.0}
+    assert example.chosen == {"fail_mode": "open", "egress": True, "open_limit_s": 600.0}
 
 
 @pytest.mark.parametrize(

@@ -13,22 +13,33 @@ import msgspec
 import pytest
 
 from drivers.modbus.fields import Wire, WireType
+from drivers.modbus.words import WordType
+from drivers.modbus.writes import CommandKeys, ResultKeys, WriteKeys
+from drivers.mqtt.answers import AnswerKeys
 from drivers.mqtt.payload import TopicKeys
+from drivers.mqtt.publishes import PublishKeys
+from hub.command import Argument, CommandSpec, Hazard, Repeat
 from hub.profile import PointSpec, Profile, Setting
 from hub.profile_file import read_profile
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "profiles.md").read_text("utf-8")
 PROFILE_KEYS = {
-    *{field.name for field in fields(Profile)} - {"id", "file", "wire"},
+    *{field.name for field in fields(Profile)} - {"id", "file", "wire", "chosen"},
     *{field.name for field in fields(PointSpec)} - {"point", "factor", "where"},
     *{field.name for field in fields(Setting)} - {"name"},
+    *{field.name for field in fields(CommandSpec)} - {"name", "where"},
+    *{field.name for field in fields(Argument)} - {"name", "factor"},
+    *Hazard,
+    *Repeat,
     *("unit", "scale", "at", "length", "byte", "bit", "bits", "layout", "in", "path", "encoding"),
 }
-WIRE_KEYS = [field.name for kind in (Wire, TopicKeys) for field in msgspec.structs.fields(kind)]
+KINDS = (Wire, TopicKeys, CommandKeys, WriteKeys, ResultKeys, PublishKeys, AnswerKeys)
+WIRE_KEYS = sorted({field.encode_name for kind in KINDS for field in msgspec.structs.fields(kind)})
+TYPES = sorted({*get_args(WireType), *get_args(WordType)})
 
 
-@pytest.mark.parametrize("key", [*sorted(PROFILE_KEYS), *WIRE_KEYS, *get_args(WireType)])
+@pytest.mark.parametrize("key", sorted({*PROFILE_KEYS, *WIRE_KEYS, *TYPES, "refresh"}))
 def test_every_key_and_type_is_described(key: str) -> None:
     assert f"`{key}`" in PAGE
 
