@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from hub import Clock, Device, Profile, Site, SystemClock
 from simulators.devices import build_machine, zone_ms
+from simulators.dialects import dialect_of
 from simulators.faults import FaultPlan
 from simulators.ledger import Diary, Ledger
 from simulators.links import modbus_link
@@ -17,6 +18,7 @@ from simulators.modbus_bus import Bus
 from simulators.modbus_ports import dial_in
 from simulators.mqtt_client import MqttClient
 from simulators.mqtt_device import MqttDevice
+from simulators.obedience import Obedience
 from simulators.payload import TopicForm, topic_forms
 from simulators.reach import Doors, Play, broker_of, connection_groups
 from simulators.registers import RegisterLayout
@@ -38,9 +40,9 @@ class _Parts:
 class Campus:
     """The devices of a site, brought to life. Give it to a task: `run` serves until cancelled.
 
-    `machines` are the devices' true states by id, `ledger` is what they did, `buses` the serial lines by
-    link id; `faults` may be ordered while it lives. After `started` is set, `settings` says of each link
-    how it is reached.
+    `machines` are the devices' true states by id, `obedience` how those on MQTT take commands, `ledger` is
+    what they did, `buses` the serial lines by link id; `faults` may be ordered while it lives. After
+    `started` is set, `settings` says of each link how it is reached.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Campus:
         self.clock = clock or SystemClock(play.seed)
         self.started = asyncio.Event()
         self.machines: dict[str, Machine] = {}
+        self.obedience: dict[str, Obedience] = {}
         self.settings: dict[str, Mapping[str, object]] = {}
         self._play = play
         self._begin_ms = self.clock.now_ms()
@@ -128,14 +131,25 @@ class Campus:
         key = id(device.profile)
         if key not in self._forms:
             self._forms[key] = topic_forms(device.profile)
+        machine = self._machine(device)
+        diary = Diary(device=device.id, ledger=self.ledger)
+        dialect = dialect_of(device.profile, device.address, self._key(device))
+        if dialect is not None:
+            self.obedience[device.id] = Obedience(machine, dialect, diary)
         return MqttDevice(
             device,
-            self._machine(device),
+            machine,
             forms=self._forms[key],
-            diary=Diary(device=device.id, ledger=self.ledger),
+            diary=diary,
             faults=plan.of(device.id),
             seed=self._play.seed,
+            obedience=self.obedience.get(device.id),
         )
+
+    def _key(self, device: Device) -> bytes:
+        """The secret in the device's key file, beside the site's file; empty when it has none."""
+        name = str(device.profile.chosen.get("key_file", ""))
+        return (self.site.folder / name).read_bytes().rstrip(b"\r\n") if name else b""
 
     def _layout(self, profile: Profile) -> RegisterLayout:
         """Devices that share a profile share its layout (profiles live as long as the site)."""
@@ -156,6 +170,7 @@ class Campus:
                     broker_of(link, self._play),
                     clock=self.clock,
                     ledger=self.ledger,
+                    clean=not self._play.persistent,
                 )
                 clients.append(client)
         return clients

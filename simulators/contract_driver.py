@@ -31,6 +31,7 @@ from hub import (
     Clock,
     ConfigError,
     Link,
+    Outcome,
     Poison,
     Reading,
     StoreError,
@@ -134,6 +135,9 @@ class ContractHost:
     def missed(self, device: str, reason: str) -> None:
         """Count it as a complaint."""
         self.complaints += 1
+
+    def answered_late(self, device: str, command: str, outcome: Outcome) -> None:
+        """The suite sends no commands."""
 
     def link_up(self) -> None:
         """Keep the event."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hub import Clock
@@ -16,10 +16,14 @@ from simulators.mqtt_wire import (
     DISCONNECT,
     PINGREQ,
     PUBACK,
+    PUBLISH,
     Message,
+    acknowledgement,
     connect_packet,
+    delivered,
     publish_packet,
     short_packet,
+    subscribe_packet,
     take_packet,
 )
 
@@ -27,6 +31,7 @@ _KEEP_ALIVE_S = 30
 _KEPT_MAX = 1000  # messages a connection keeps while its broker is away
 _RETRY_S = (0.5, 5.0)
 _CONNECT_TIMEOUT_S = 5.0
+_TOPICS_A_PACKET = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,12 +47,16 @@ class Broker:
 class _Session(asyncio.Protocol):
     """One connection: counts what the broker has acknowledged."""
 
-    def __init__(self, hello: bytes, kept: dict[int, Message]) -> None:
+    def __init__(
+        self, hello: bytes, kept: dict[int, Message], told: Callable[[Message], None]
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = loop.create_future()
         self.lost = asyncio.Event()
+        self.stirred = asyncio.Event()  # lost, or told something
         self._hello = hello
         self._kept = kept
+        self._told = told
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
 
@@ -60,15 +69,21 @@ class _Session(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The broker, or this side, has hung up."""
         self.lost.set()
+        self.stirred.set()
         if not self.ready.done():
             self.ready.set_exception(ConnectionError("the broker hung up"))
 
     def data_received(self, data: bytes) -> None:
-        """Take acknowledgements."""
+        """Take acknowledgements, and what the broker brings."""
         self._buffer += data
         while (packet := take_packet(self._buffer)) is not None:
             if packet.type == PUBACK:
                 self._kept.pop(int.from_bytes(packet.body[:2], "big"), None)
+            elif packet.type == PUBLISH:
+                message, number = delivered(packet)
+                self._told(message)
+                if number:
+                    self.write(acknowledgement(number))
             elif packet.type == CONNACK and not self.ready.done():
                 if packet.body[1]:
                     self.ready.set_exception(ConnectionError(f"refused: {packet.body[1]}"))
@@ -102,8 +117,16 @@ class MqttClient:
         *,
         clock: Clock,
         ledger: Ledger,
+        clean: bool = True,
     ) -> None:
         self.dropped = 0
+        self._clean = clean
+        self._listening = {
+            topic: device
+            for device in devices
+            if device.obedience is not None
+            for topic in device.obedience.topics
+        }
         self._client_id = client_id
         self._devices = devices
         self._broker = broker
@@ -146,11 +169,12 @@ class MqttClient:
             keep_alive_s=_KEEP_ALIVE_S,
             will=self._will(),
             login=self._broker.login,
+            clean=self._clean,
         )
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
             _, session = await loop.create_connection(
-                lambda: _Session(hello, self._kept),
+                lambda: _Session(hello, self._kept, self._obey),
                 self._broker.host,
                 self._broker.port,
                 ssl=self._broker.tls,
@@ -159,9 +183,27 @@ class MqttClient:
             await session.ready
         for number, message in list(self._kept.items()):
             session.write(publish_packet(message, number, again=True))
+        topics = list(self._listening)
+        for start in range(0, len(topics), _TOPICS_A_PACKET):
+            part = topics[start : start + _TOPICS_A_PACKET]
+            session.write(subscribe_packet(part, self._next_number()))
         for device in self._devices:
             self._ledger.record(self._clock.now_ms(), device.device.id, Deed.CONNECTED)
         self._publish_presence(online=True)
+
+    def _obey(self, message: Message) -> None:
+        """The broker brings a command: it is obeyed, then acknowledged."""
+        device = self._listening.get(message.topic)
+        if device is None:
+            return
+        for outgoing in device.obey(message, self._clock.now_ms()):
+            self._post(outgoing, self._clock.monotonic_s())
+        if self._session is not None:
+            self._session.stirred.set()
+
+    def _next_number(self) -> int:
+        self._number = self._number % 65535 + 1
+        return self._number
 
     def _will(self) -> Message | None:
         """A connection has one last will, so a shared one has none."""
@@ -191,9 +233,10 @@ class MqttClient:
                 session.write(short_packet(PINGREQ))
             try:
                 async with asyncio.timeout(self._pause_s()):
-                    await session.lost.wait()
+                    await session.stirred.wait()
             except TimeoutError:
                 continue
+            session.stirred.clear()
 
     def _pause_s(self) -> float:
         due_s = (self._due[0][0] - self._clock.now_ms()) / 1000 if self._due else _KEEP_ALIVE_S / 2
@@ -218,19 +261,19 @@ class MqttClient:
 
     def _post(self, outgoing: Outgoing, now_s: float) -> None:
         if outgoing.delay_s:
-            self._number = self._number % 65535 + 1
-            heapq.heappush(self._later, (now_s + outgoing.delay_s, self._number, outgoing.message))
+            number = self._next_number()
+            heapq.heappush(self._later, (now_s + outgoing.delay_s, number, outgoing.message))
         else:
             self._publish(outgoing.message)
 
     def _publish(self, message: Message) -> None:
-        self._number = self._number % 65535 + 1
+        number = self._next_number()
         if len(self._kept) >= _KEPT_MAX:
             self._kept.pop(next(iter(self._kept)))
             self.dropped += 1
-        self._kept[self._number] = message
+        self._kept[number] = message
         if self._session is not None:
-            self._session.write(publish_packet(message, self._number))
+            self._session.write(publish_packet(message, number))
 
     def _hang_up(self, *, clean: bool) -> None:
         if self._session is not None:

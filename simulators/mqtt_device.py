@@ -11,6 +11,7 @@ from simulators.faults import DeviceFaults, Fault, FaultKind
 from simulators.ledger import Deed, Diary
 from simulators.machine import Happening, Machine
 from simulators.mqtt_wire import Message
+from simulators.obedience import Obedience
 from simulators.payload import Role, Stamp, TopicForm
 
 HEARTBEAT_MS = 10_000
@@ -40,9 +41,11 @@ class MqttDevice:
         diary: Diary,
         faults: DeviceFaults | None = None,
         seed: int = 0,
+        obedience: Obedience | None = None,
     ) -> None:
         self.device = device
         self.machine = machine
+        self.obedience = obedience
         self.rebooting_until_ms = 0
         self._forms = forms
         self._diary = diary
@@ -88,6 +91,18 @@ class MqttDevice:
             else:
                 values = {} if form.role is Role.HEARTBEAT else self.machine.show(now_ms)
                 outgoing += self._say(form, values, now_ms)
+        return outgoing
+
+    def obey(self, message: Message, now_ms: int) -> list[Outgoing]:
+        """Do what a message says, and say what there is to say of it."""
+        if self.obedience is None:
+            return []
+        answers, changed = self.obedience.obey(message, now_ms)
+        outgoing = [Outgoing(message=answer, delay_s=delay_s) for answer, delay_s in answers]
+        if changed:
+            for form in self._forms:
+                if form.role is Role.STATE:
+                    outgoing += self._say(form, self.machine.show(now_ms), now_ms)
         return outgoing
 
     def _period_ms(self, form: TopicForm) -> int:

@@ -5,9 +5,11 @@ Source: OASIS MQTT Version 3.1.1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 CONNACK, PUBLISH, PUBACK, PINGREQ, PINGRESP, DISCONNECT = 2, 3, 4, 12, 13, 14
+_SUBSCRIBE = 8
 _CONNECT = 1
 _LENGTH_MAX = 268_435_455
 
@@ -45,10 +47,15 @@ def _packet(kind: int, flags: int, body: bytes) -> bytes:
 
 
 def connect_packet(
-    client_id: str, *, keep_alive_s: int, will: Message | None, login: tuple[str, str] | None
+    client_id: str,
+    *,
+    keep_alive_s: int,
+    will: Message | None,
+    login: tuple[str, str] | None,
+    clean: bool = True,
 ) -> bytes:
-    """CONNECT with a clean session; the will, if any, has QoS 1; `login` is user and password."""
-    flags = 0x02
+    """CONNECT; the will, if any, has QoS 1; `login` is user and password."""
+    flags = 0x02 if clean else 0
     rest = _text(client_id)
     if will is not None:
         flags |= 0x04 | 0x08 | (0x20 if will.retain else 0)
@@ -65,6 +72,25 @@ def publish_packet(message: Message, number: int, *, again: bool = False) -> byt
     flags = 0x02 | (0x08 if again else 0) | (0x01 if message.retain else 0)
     body = _text(message.topic) + number.to_bytes(2, "big") + message.payload
     return _packet(PUBLISH, flags, body)
+
+
+def subscribe_packet(topics: Sequence[str], number: int) -> bytes:
+    """SUBSCRIBE to these topics with QoS 1."""
+    body = b"".join(_text(topic) + b"\x01" for topic in topics)
+    return _packet(_SUBSCRIBE, 0x02, number.to_bytes(2, "big") + body)
+
+
+def acknowledgement(number: bytes) -> bytes:
+    """PUBACK of the message with this packet number."""
+    return _packet(PUBACK, 0, number)
+
+
+def delivered(packet: Packet) -> tuple[Message, bytes]:
+    """What a PUBLISH brings, `retain` set when the broker had kept it, and its packet number (QoS 1)."""
+    length = int.from_bytes(packet.body[:2], "big")
+    topic, rest = packet.body[2 : 2 + length].decode(), packet.body[2 + length :]
+    number, payload = (rest[:2], rest[2:]) if packet.flags & 0x06 else (b"", rest)
+    return Message(topic=topic, payload=payload, retain=bool(packet.flags & 1)), number
 
 
 def short_packet(kind: int) -> bytes:

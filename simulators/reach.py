@@ -34,6 +34,7 @@ class Play:
     `speed` divides the times of serial lines, 0 takes them away. `here` puts every link on this machine,
     on free ports, instead of where the configuration says; `broker` ("host:port") replaces the site's.
     `fault_rate` is the share of answers and messages with which a fault of `fault_kinds` begins.
+    `persistent` MQTT devices leave a session at the broker, which keeps what they are told meanwhile.
     """
 
     seed: int = 1
@@ -44,6 +45,7 @@ class Play:
     fault_rate: float = 0.0
     fault_kinds: Sequence[FaultKind] = tuple(FaultKind)
     windows: tuple[Window, ...] = ()
+    persistent: bool = False
 
 
 class Doors:

@@ -16,6 +16,7 @@ _MORNING_PEOPLE = (0.2, 0.1, 0, 0, 0, 0.3, 1.5, 3, 2, 1.5, 1.5, 3)
 _PEOPLE_A_MINUTE = (*_MORNING_PEOPLE, 3, 2.5, 1.5, 1.2, 1.5, 3, 3, 2.5, 2, 2.5, 2, 0.5)
 _MOST_A_MINUTE = 3
 _PASSAGE_MS = 2500
+_MODES = ("card_both", "card_in_free_out", "free_in_card_out", "free_both")
 _EVENTS = (
     "granted_passed", "granted_passed", "granted_passed", "granted_passed", "granted_passed",
     "granted_passed", "granted_passed", "granted_not_passed", "denied", "tailgating",
@@ -36,6 +37,8 @@ class Turnstile:
         self._moving_until_ms = 0
         self._moving = "opening_in"
         self._sequence = 0
+        self._mode = _MODES[0]
+        self._mode_until_ms = 0
 
     def step(self, now_ms: int) -> None:
         """Let everyone through who came up to now."""
@@ -51,7 +54,7 @@ class Turnstile:
         shown = {name: plain_value(name, self._birth, now_ms) for name in self._birth.points}
         shown.update(
             gate_state=self._moving if now_ms < self._moving_until_ms else "closed",
-            gate_mode="card_both",
+            gate_mode=self._mode if now_ms < self._mode_until_ms else _MODES[0],
             count_in=self._count["in"],
             count_out=self._count["out"],
             fire_alarm=False,
@@ -59,6 +62,23 @@ class Turnstile:
             sequence=self._sequence,
         )
         return shown
+
+    def open(self, now_ms: int, direction: str) -> str:
+        """Open for one passage: `done` or `rejected`."""
+        self.step(now_ms)
+        if direction not in self._count:
+            return "rejected"
+        self._moving, self._moving_until_ms = f"opening_{direction}", now_ms + _PASSAGE_MS
+        self._birth.diary.record(now_ms, Deed.MOVED, {"gate_state": self._moving})
+        return "done"
+
+    def set_mode(self, now_ms: int, mode: str, duration_s: int) -> str:
+        """Another way of letting people through, so long: `done`, or `rejected` for one it must not have."""
+        if mode not in _MODES:
+            return "rejected"
+        self._mode, self._mode_until_ms = mode, now_ms + 1000 * duration_s
+        self._birth.diary.record(now_ms, Deed.MOVED, {"gate_mode": mode})
+        return "done"
 
     def happenings(self, now_ms: int) -> Sequence[Happening]:
         """Everyone who came since the last call."""

@@ -113,6 +113,25 @@ class Washer:
         self._begin(now_ms, order, chosen)
         return "accepted"
 
+    def cancel(self, now_ms: int, order: str) -> str:
+        """Give up an order that does not run yet: `done` or `rejected`."""
+        self.step(now_ms)
+        if self.state != "starting" or order != self.order:
+            return "rejected"
+        self._rest(now_ms)
+        return "done"
+
+    def stop(self, now_ms: int, order: str) -> str:
+        """End an order's cycle: `done` or `rejected`."""
+        self.step(now_ms)
+        if self.state not in ("starting", "running") or order != self.order:
+            return "rejected"
+        if self.state == "starting":
+            self._rest(now_ms)
+        else:
+            self._change(now_ms)
+        return "done"
+
     def show(self, now_ms: int) -> Mapping[str, Value]:
         """The machine's whole state."""
         self.step(now_ms)
@@ -165,9 +184,13 @@ class Washer:
             self._until_ms = at_ms + self._pause_ms(2, 60, 900)
             self._birth.diary.record(at_ms, Deed.CYCLE_ENDED, cycle)
         else:
-            self.state, self.order = "idle", ""
-            night = (at_ms + self._birth.zone_ms) // HOUR_MS % 24 < 6
-            self._until_ms = at_ms + self._pause_ms(3, 60, 7200 if night else 1800)
+            self._rest(at_ms)
+
+    def _rest(self, at_ms: int) -> None:
+        """Idle from now on, until the next customer."""
+        self.state, self.order, self._since_ms = "idle", "", at_ms
+        night = (at_ms + self._birth.zone_ms) // HOUR_MS % 24 < 6
+        self._until_ms = at_ms + self._pause_ms(3, 60, 7200 if night else 1800)
 
     def _pause_ms(self, purpose: int, lowest_s: float, highest_s: float) -> int:
         return int(between(self._seed + purpose, self.cycles, lowest_s, highest_s) * 1000)

@@ -121,7 +121,7 @@ class Telling:
         if now.plan is None:
             return now.silent("no answer is known")
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(min(ANSWER_S, command.spec.confirm_s)):
                 return await now.answer
         except TimeoutError:
             return now.silent("no answer")

@@ -1,0 +1,111 @@
+"""What a simulated MQTT device does when it is told something, and how it may misbehave. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+
+from simulators.dialects import DONE, Dialect, Request
+from simulators.ledger import Deed, Diary
+from simulators.machine import Machine
+from simulators.meter import Meter
+from simulators.mqtt_wire import Message
+from simulators.turnstile import Turnstile
+from simulators.washer import Washer
+
+REPORT = "report"
+
+
+class Conduct(StrEnum):
+    """How a device treats what it is told."""
+
+    OBEYS = "obeys"
+    SILENT = "silent"  # neither does nor answers
+    ONLY_ANSWERS = "only_answers"  # says it does, and does nothing
+    ONLY_DOES = "only_does"
+    ANSWERS_LATE = "answers_late"
+    ANSWERS_TWICE = "answers_twice"
+    ANSWERS_FOR_ANOTHER = "answers_for_another"  # with another command's id
+
+
+class Obedience:
+    """A device's ear for commands. `conduct` may be changed at any time; `late_s` is how late late is."""
+
+    def __init__(self, machine: Machine, dialect: Dialect, diary: Diary) -> None:
+        self.conduct = Conduct.OBEYS
+        self.late_s = 2.0
+        self._machine = machine
+        self._dialect = dialect
+        self._diary = diary
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Where the device listens."""
+        return self._dialect.topics
+
+    def obey(self, message: Message, now_ms: int) -> tuple[list[tuple[Message, float]], bool]:
+        """Do what is told; gives the answers with their delays (s), and whether the state is to be said."""
+        try:
+            request = self._dialect.read(message, now_ms)
+        except (ValueError, KeyError, TypeError):
+            self._diary.record(now_ms, Deed.HEARD, {"verdict": "unreadable"})
+            return [], False
+        if self.conduct is Conduct.SILENT:
+            self._note(request, "ignored", now_ms)
+            return [], False
+        if request.name == REPORT and not request.refused:
+            return [], True
+        code = self._do(request, now_ms)
+        self._note(request, code, now_ms)
+        return self._answers(request, code, now_ms), code in DONE
+
+    def _do(self, request: Request, now_ms: int) -> str:
+        if request.refused:
+            return request.refused
+        if self.conduct is Conduct.ONLY_ANSWERS:
+            return "accepted"
+        code = _carry_out(self._machine, request, now_ms)
+        self._dialect.done(request, code)
+        return code
+
+    def _note(self, request: Request, verdict: str, now_ms: int) -> None:
+        values = {"id": request.id, "command": request.name, "verdict": verdict}
+        self._diary.record(now_ms, Deed.HEARD, values)
+
+    def _answers(self, request: Request, code: str, now_ms: int) -> list[tuple[Message, float]]:
+        if self.conduct is Conduct.ONLY_DOES:
+            return []
+        if self.conduct is Conduct.ANSWERS_FOR_ANOTHER:
+            request = replace(request, id="another-command")
+        answer = self._dialect.answer(request, code, now_ms)
+        if answer is None:
+            return []
+        delay_s = self.late_s if self.conduct is Conduct.ANSWERS_LATE else 0.0
+        times = 2 if self.conduct is Conduct.ANSWERS_TWICE else 1
+        return [(answer, delay_s)] * times
+
+
+def _carry_out(machine: Machine, request: Request, now_ms: int) -> str:
+    """The effect on the machine, as the code that an honest device answers."""
+    said = request.arguments
+    match machine, request.name:
+        case Washer(), "start":
+            return machine.start(now_ms, str(said.get("order", "")), str(said.get("program")))
+        case Washer(), "cancel":
+            return machine.cancel(now_ms, str(said.get("order", "")))
+        case Washer(), "stop":
+            return machine.stop(now_ms, str(said.get("order", "")))
+        case Turnstile(), "open":
+            return machine.open(now_ms, str(said.get("direction")))
+        case Turnstile(), "mode":
+            lasts_s = said.get("duration_s", 86_400)
+            return machine.set_mode(now_ms, str(said.get("mode")), int(str(lasts_s)))
+        case Turnstile(), "display":
+            return "done"
+        case Meter(), "cut" | "restore":
+            machine.write(now_ms, "relay_closed", request.name == "restore")
+            return "done"
+        case Meter(), "power_limit":
+            return "done"
+        case _:
+            return "rejected"
