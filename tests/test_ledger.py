@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
 
 from hub import StoreError, SystemClock
-from hub.ledger import open_ledger
+from hub.ledger import open_ledger, open_reader
 from hub.ledger.tables import attempts, latches, metadata
 from tests.inline import Inline
 from tests.ledger_child import add, numbers
@@ -194,3 +194,48 @@ async def test_a_work_may_look_before_it_writes(tmp_path: Path) -> None:
         assert sorted(await asyncio.gather(*(ledger.run(next_number) for _ in range(50)))) == list(
             range(50)
         )
+
+
+async def test_a_long_query_does_not_keep_another_waiting(tmp_path: Path) -> None:
+    begun, seen = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow(connection: Connection) -> list[int]:
+        loop.call_soon_threadsafe(begun.set)
+        asyncio.run_coroutine_threadsafe(seen.wait(), loop).result(timeout=30)
+        return numbers(connection)
+
+    async with open_ledger(tmp_path / "ledger.db", clock=CLOCK) as ledger:
+        long = asyncio.create_task(ledger.read(slow))
+        await begun.wait()
+        await ledger.run(lambda connection: add(connection, 1))
+        assert await ledger.read(numbers) == [1]
+        seen.set()
+        assert await long == [1]
+
+
+async def test_a_ledger_can_be_looked_at_from_outside_while_it_is_written_and_after(
+    tmp_path: Path,
+) -> None:
+    async with open_ledger(tmp_path / "ledger.db", clock=CLOCK) as ledger:
+        await ledger.run(lambda connection: add(connection, 1))
+        with open_reader(tmp_path / "ledger.db") as connection:
+            assert numbers(connection) == [1]
+            await ledger.run(lambda connection: add(connection, 2))
+            assert numbers(connection) == [1]
+    with open_reader(tmp_path / "ledger.db") as connection:
+        assert numbers(connection) == [1, 2]
+    with (
+        pytest.raises(StoreError, match="readonly"),
+        open_reader(tmp_path / "ledger.db") as looking,
+    ):
+        add(looking, 3)
+
+
+def test_looking_at_a_ledger_that_is_not_there_is_refused_and_makes_none(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StoreError, match="unable to open"),
+        open_reader(tmp_path / "ledger.db") as connection,
+    ):
+        numbers(connection)
+    assert not list(tmp_path.iterdir())

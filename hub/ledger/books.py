@@ -1,7 +1,7 @@
 """The ledger's database: connections that write and read, checks and migrations at opening.
 
 On SQLite exactly one connection writes and checkpoints: libraries before 3.51.3 can lose commits when two
-do (decision 008). Every other one is opened read-only, so that it cannot.
+do (decision 009). Every other one is opened read-only, so that it cannot.
 """
 
 from __future__ import annotations
@@ -108,15 +108,31 @@ def writing_engine(url: URL) -> Engine:
 
 
 def reading_engine(url: URL) -> Engine:
-    """An engine with one connection that only reads, beside the writer or without one."""
+    """An engine whose connections only read, beside the writer or without one."""
     path = file_of(url)
     if not path:
         options = {"postgresql_readonly": True} if url.get_backend_name() == "postgresql" else {}
-        return create_engine(url, poolclass=StaticPool, execution_options=options)
+        return create_engine(url, execution_options=options)
     only = URL.create("sqlite", database=path.as_uri(), query={"mode": "ro", "uri": "true"})
-    engine = create_engine(only, poolclass=StaticPool)
+    engine = create_engine(only)
     _on_connect(engine, _set_up_reader, "BEGIN")
     return engine
+
+
+@contextmanager
+def open_reader(place: Path | str) -> Iterator[Connection]:
+    """One moment of a ledger, to look at from any process, also while a hub is writing it.
+
+    Raises StoreError when there is none or it cannot be read, StoreDamaged when it is damaged.
+    """
+    url = place_of(place)
+    name = url.render_as_string(hide_password=True)
+    engine = reading_engine(url)
+    try:
+        with store_errors(name), engine.connect() as connection, connection.begin():
+            yield connection
+    finally:
+        engine.dispose()
 
 
 @contextmanager

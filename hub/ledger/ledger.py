@@ -30,6 +30,7 @@ Result = TypeVar("Result")
 Work = Callable[[Connection], Result]
 _GROUP = 200  # works of one transaction
 _WAITING = 2_000  # works that may wait before callers do
+_READERS = 3  # so that one long query does not keep the others waiting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,14 +201,14 @@ async def open_ledger(
 
     One process at a time may hold it. Raises StoreDamaged for a file that is damaged, foreign or gone (it
     is left as it is), StoreError when it cannot be used now. Leaving waits until everything begun is on
-    disk. `executor` runs all works and reads, where given, instead of the ledger's own two threads.
+    disk. `executor` runs all works and reads, where given, instead of the ledger's own threads.
     """
     url = place_of(place)
     path = file_of(url)
     with ExitStack() as stack:
         lock = stack.enter_context(Lock(path)) if path else None
         thread = executor or stack.enter_context(ThreadPoolExecutor(1, "ledger"))
-        reading = executor or stack.enter_context(ThreadPoolExecutor(1, "ledger-read"))
+        reading = executor or stack.enter_context(ThreadPoolExecutor(_READERS, "ledger-read"))
         opening = thread.submit(open_books, url, lock, clock)
         stack.callback(_dispose, opening)
         engine = await asyncio.wrap_future(opening)
