@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,10 +18,13 @@ import structlog
 
 from hub.clock import Clock
 from hub.config import HubConfig, load_config
+from hub.control import Control
 from hub.errors import ConfigErrors, HubError, StoreError
 from hub.follow import Follower
 from hub.ingest import Ingest
 from hub.journal import Journal, JournalOptions, open_journal
+from hub.ledger import Ledger, open_ledger
+from hub.model import Reading
 from hub.plugin import link_mistakes, open_sink
 from hub.presence import Change, Presence
 from hub.site import Site, load_site
@@ -48,18 +51,31 @@ class Daemon:
     """A running hub. Made by `serve`; `status` and `reload` may be called while it runs."""
 
     def __init__(
-        self, *, folder: Path, clock: Clock, config: HubConfig, site: Site, journal: Journal
+        self,
+        *,
+        folder: Path,
+        clock: Clock,
+        config: HubConfig,
+        site: Site,
+        journal: Journal,
+        ledger: Ledger,
     ) -> None:
         self._folder = folder
         self._clock = clock
         self._config = config
         self._site = site
         self._journal = journal
+        self._ledger = ledger
         self._started_ms = clock.now_ms()
         self._followers: list[Follower] = []
         self._supervisor: Supervisor | None = None
+        self.control: Control | None = None
         self.ingest = Ingest(
-            store=journal, clock=clock, report=self._report, count=self._count_refused
+            store=journal,
+            clock=clock,
+            report=self._report,
+            count=self._count_refused,
+            stored=self._stored,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -76,8 +92,21 @@ class Daemon:
         self._open_sinks()
         await self._forget_sinks()
         async with asyncio.TaskGroup() as tasks:
-            self._supervisor = Supervisor(ingest=self.ingest, clock=self._clock, tasks=tasks)
+            self._supervisor = Supervisor(
+                ingest=self.ingest,
+                clock=self._clock,
+                tasks=tasks,
+                late=lambda *answer: control.dispatcher.answered_late(*answer),
+            )
+            self.control = control = Control(
+                ledger=self._ledger,
+                clock=self._clock,
+                presence=self.ingest.presence,
+                wire=self._supervisor,
+            )
+            control.configure(self._site.links, self._site.safety)
             await self._supervisor.apply(self._site.links)
+            commanding = await control.start(tasks)
             others = [
                 tasks.create_task(self._sweep(), name="presence"),
                 tasks.create_task(self._watchdog(), name="watchdog"),
@@ -92,6 +121,8 @@ class Daemon:
                 _log.info("hub is ready", links=len(self._site.links), site=self._site.name)
                 await stop.wait()
             notify("STOPPING=1")
+            for task in commanding:  # nothing new is told to a device whose link is closing
+                task.cancel()
             await self._supervisor.stop()
             for task in others:
                 task.cancel()
@@ -102,6 +133,7 @@ class Daemon:
         try:
             site = await asyncio.to_thread(load_site, self._folder)
             assert self._supervisor is not None
+            assert self.control is not None
             before = self._site
             self.ingest.configure(site.devices(), [link.id for link in site.links])
             try:
@@ -110,6 +142,7 @@ class Daemon:
                 self.ingest.configure(before.devices(), [link.id for link in before.links])
                 raise
             self._site = site
+            self.control.configure(site.links, site.safety)
             _log.info("configuration taken", changed=list(changed))
         except HubError as error:
             _log.error("configuration refused, the old one stays", error=str(error))
@@ -214,6 +247,10 @@ class Daemon:
             reason=change.reason,
         )
 
+    def _stored(self, readings: Sequence[Reading]) -> None:
+        if self.control is not None:
+            self.control.stored(readings)
+
     def _count_refused(self, link: str, reason: str) -> None:
         if self._supervisor and link in self._supervisor.hosts:
             self._supervisor.hosts[link].count("refused", reason)
@@ -274,6 +311,11 @@ async def serve(folder: Path, *, clock: Clock, stop: asyncio.Event) -> None:
         size_max_bytes=int(config.journal.max_size_gb * 1e9),
     )
     config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    async with open_journal(config.data / "journal.db", clock=clock, options=options) as journal:
-        daemon = Daemon(folder=folder, clock=clock, config=config, site=site, journal=journal)
+    async with (
+        open_journal(config.data / "journal.db", clock=clock, options=options) as journal,
+        open_ledger(config.data / "ledger.db", clock=clock) as ledger,
+    ):
+        daemon = Daemon(
+            folder=folder, clock=clock, config=config, site=site, journal=journal, ledger=ledger
+        )
         await daemon.run(stop)

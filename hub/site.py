@@ -9,6 +9,8 @@ key, what was found and what would be right. Nothing is half taken.
     [links.b1-f1]                         # one bus, serial server or broker
     driver = "modbus"                     # everything else in the table belongs to the driver
     observe_only = true                   # optional: no write ever leaves through this link
+    [safety]                              # see hub/safety_rules.py
+    fire = ["lane-1.fire_alarm"]
 
     # devices.csv: the columns below, in any order; `period_s`, `settings` and `note` may be absent
     id,profile,link,address,building,floor,room,circuit,period_s,settings,note
@@ -22,13 +24,14 @@ import io
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hub.errors import ConfigError, ConfigErrors
 from hub.model import Device, Link, Place
 from hub.profile_file import ProfileLibrary, load_profiles
+from hub.safety_rules import SafetyRules, read_safety
 
 SITE_FILE = "site.toml"
 DEVICES_FILE = "devices.csv"
@@ -36,7 +39,7 @@ PROFILES_FOLDER = "profiles"
 ID_PATTERN = re.compile(r"[a-z0-9-]{1,64}")
 REQUIRED_COLUMNS = ("id", "profile", "link", "address")
 OPTIONAL_COLUMNS = ("building", "floor", "room", "circuit", "period_s", "settings", "note")
-_SITE_KEYS = ("name", "timezone", "links")
+_SITE_KEYS = ("name", "timezone", "links", "safety")
 _ID_HINT = "use 1 to 64 of a-z, 0-9 and -"
 _PERIOD_MIN_S, _PERIOD_MAX_S = 0.1, 86_400.0
 _FIELD_MAX = 200
@@ -50,6 +53,7 @@ class Site:
     timezone: ZoneInfo
     links: tuple[Link, ...]
     folder: Path
+    safety: SafetyRules = field(default_factory=SafetyRules)
 
     def devices(self) -> Iterator[Device]:
         """Every device of every link."""
@@ -66,6 +70,7 @@ def load_site(folder: Path) -> Site:
     devices = _DeviceRows(folder / DEVICES_FILE, links, profiles, errors).read()
     name = document.get("name", "campus")
     timezone = _timezone(folder / SITE_FILE, document, errors)
+    safety = _safety(folder / SITE_FILE, document, devices, errors)
     if not isinstance(name, str):
         errors.append(_site_error(folder / SITE_FILE, "name", f"found {name!r}", "write a text"))
     for key in document:
@@ -90,6 +95,7 @@ def load_site(folder: Path) -> Site:
             for link in links.values()
         ),
         folder=folder,
+        safety=safety,
     )
 
 
@@ -126,6 +132,24 @@ def _timezone(path: Path, document: Mapping[str, object], errors: list[ConfigErr
         hint = "write a name like Asia/Shanghai"
         errors.append(_site_error(path, "timezone", f"found {name!r}", hint))
         return ZoneInfo("UTC")
+
+
+def _safety(
+    path: Path,
+    document: Mapping[str, object],
+    devices: Mapping[str, list[Device]],
+    errors: list[ConfigError],
+) -> SafetyRules:
+    entries = document.get("safety", {})
+    known = {device.id: device for group in devices.values() for device in group}
+    if not isinstance(entries, dict):
+        errors.append(_site_error(path, "safety", f"found {entries!r}", "write a table: [safety]"))
+        return SafetyRules()
+    try:
+        return read_safety(str(path), entries, known)
+    except ConfigError as error:
+        errors.append(error)
+        return SafetyRules()
 
 
 def _read_links(

@@ -9,13 +9,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from hub import Clock, Driver, Link, Priority, Reading, VirtualClock
-from hub.commands import Commands, Order, Record
-from hub.dispatch import Dispatcher
+from hub.commands import Order, Record
+from hub.control import Control
 from hub.ingest import Ingest
 from hub.ledger import Ledger, open_ledger
 from hub.points import Scalar
-from hub.registry import Registry
-from hub.safety import Safety
 from hub.safety_rules import FireInput, SafetyRules
 from hub.supervisor import Supervisor
 from tests.scripted_device import Machine, ScriptedDriver, scripted
@@ -67,10 +65,6 @@ class Hub:
             [device for link in site.links for device in link.devices],
             [link.id for link in site.links],
         )
-        self.registry = Registry(self.ingest.presence)
-        self.registry.configure(site.links)
-        self.safety = Safety(ledger=ledger, clock=clock)
-        self.safety.configure(site.rules, self.registry.devices())
         self.drivers: dict[str, ScriptedDriver] = {}
 
     @asynccontextmanager
@@ -81,31 +75,23 @@ class Hub:
                 clock=self.clock,
                 tasks=tasks,
                 make=self._make,
-                late=lambda *answer: self.dispatcher.answered_late(*answer),
+                late=lambda *answer: self.control.dispatcher.answered_late(*answer),
             )
-            self.dispatcher = Dispatcher(
-                wire=supervisor, clock=self.clock, rules=self.safety, registry=self.registry
-            )
-            self.commands = Commands(
+            self.control = Control(
                 ledger=self.ledger,
                 clock=self.clock,
-                registry=self.registry,
-                safety=self.safety,
-                queued=self.dispatcher.take,
+                presence=self.ingest.presence,
+                wire=supervisor,
             )
+            self.control.configure(self._site.links, self._site.rules)
             await supervisor.apply(self._site.links)
-            await self.safety.latch.start()
-            await self.commands.recover()
-            others = [
-                tasks.create_task(self.dispatcher.run(self.commands), name="dispatch"),
-                tasks.create_task(self.safety.latch.run(), name="latch"),
-            ]
+            others = await self.control.start(tasks)
             try:
                 yield self
             finally:
-                await supervisor.stop()
                 for task in others:
                     task.cancel()
+                await supervisor.stop()
 
     async def send(self, device: str, name: str, **arguments: Scalar) -> Record:
         """Submit with a key of its own."""
@@ -116,16 +102,16 @@ class Hub:
             actor="ann",
             key=f"{device}-{name}-{self.clock.new_id()}",
         )
-        return await self.commands.submit(order)
+        return await self.control.commands.submit(order)
 
     async def end(self, record: Record, timeout_s: float = 600.0) -> Record:
         """The command once it has ended."""
-        return await self.commands.wait(record.id, timeout_s)
+        return await self.control.commands.wait(record.id, timeout_s)
 
     async def poll(self, *devices: str) -> None:
         """Have these devices read now."""
         for name in devices:
-            device = self.registry.device(name)
+            device = self.control.registry.device(name)
             assert device is not None
             await self.drivers[device.link].read(name)
 
@@ -134,8 +120,7 @@ class Hub:
         return driver
 
     def _stored(self, readings: Sequence[Reading]) -> None:
-        self.safety.latch.heard(readings)
-        self.dispatcher.heard(readings)
+        self.control.stored(readings)
 
 
 class Site:

@@ -1,0 +1,55 @@
+"""What the hub does to devices: registry, safety rules, commands and their dispatch, wired together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from hub.clock import Clock
+from hub.commands import Commands
+from hub.dispatch import Dispatcher, Wire
+from hub.ledger import Ledger
+from hub.model import Link, Reading
+from hub.presence import PresenceBoard
+from hub.registry import Registry
+from hub.safety import Safety
+from hub.safety_rules import SafetyRules
+
+
+class Control:
+    """Made once for each run of the hub; `configure` first, then `start`."""
+
+    def __init__(
+        self, *, ledger: Ledger, clock: Clock, presence: PresenceBoard, wire: Wire
+    ) -> None:
+        self.registry = Registry(presence)
+        self.safety = Safety(ledger=ledger, clock=clock)
+        self.dispatcher = Dispatcher(
+            wire=wire, clock=clock, rules=self.safety, registry=self.registry
+        )
+        self.commands = Commands(
+            ledger=ledger,
+            clock=clock,
+            registry=self.registry,
+            safety=self.safety,
+            queued=self.dispatcher.take,
+        )
+
+    def configure(self, links: Sequence[Link], rules: SafetyRules) -> None:
+        """Go by these links and rules from now on."""
+        self.registry.configure(links)
+        self.safety.configure(rules, self.registry.devices())
+
+    async def start(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        """Take up what an earlier run left open, and serve; cancel the tasks to stop. Raises StoreError."""
+        await self.safety.latch.start()
+        await self.commands.recover()
+        return [
+            tasks.create_task(self.dispatcher.run(self.commands), name="dispatch"),
+            tasks.create_task(self.safety.latch.run(), name="fire latch"),
+        ]
+
+    def stored(self, readings: Sequence[Reading]) -> None:
+        """New readings are on disk: alarms, and proofs of commands."""
+        self.safety.latch.heard(readings)
+        self.dispatcher.heard(readings)
