@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,37 @@ async def test_a_work_that_fails_is_undone_alone_and_told_to_its_caller_alone(
         assert await ledger.read(numbers) == [1, 2]
         assert ledger.stats().commits == 2  # the first alone, the three that waited for it together
         assert ledger.stats().healthy
+
+
+async def test_a_work_that_breaks_off_everything_is_told_to_nobody_as_done(tmp_path: Path) -> None:
+    def leave(connection: Connection) -> None:
+        add(connection, 2)
+        raise SystemExit
+
+    async with open_ledger(tmp_path / "ledger.db", clock=CLOCK) as ledger:
+        told = await asyncio.gather(
+            ledger.run(lambda connection: add(connection, 0)),
+            ledger.run(lambda connection: add(connection, 1)),
+            ledger.run(leave),
+            return_exceptions=True,
+        )
+        assert [type(one) for one in told] == [int, StoreError, StoreError]
+        assert not ledger.stats().healthy
+        assert await ledger.run(lambda connection: add(connection, 3)) == 3
+        assert await ledger.read(numbers) == [0, 3]
+        assert ledger.stats().healthy
+
+
+async def test_a_work_that_swallows_its_own_error_harms_nothing(tmp_path: Path) -> None:
+    def careless(connection: Connection) -> str:
+        with contextlib.suppress(IntegrityError):
+            add(connection, 1)
+        return "fine"
+
+    async with open_ledger(tmp_path / "ledger.db", clock=CLOCK) as ledger:
+        await ledger.run(lambda connection: add(connection, 1))
+        assert await ledger.run(careless) == "fine"
+        assert await ledger.read(numbers) == [1]
 
 
 async def test_works_run_in_the_order_they_were_given(tmp_path: Path) -> None:

@@ -88,12 +88,20 @@ class Writer:
                 for job in jobs:
                     self._do(connection, job)
         except (SQLAlchemyError, StoreError) as error:
-            self._fail(jobs, error)
+            self.reject(jobs, error)
             return
         self.reason = ""
         self.works += len(jobs)
         self.commits += 1
         self.commits_s.append(self._clock.monotonic_s() - begun_s)
+
+    def reject(self, jobs: Sequence[Job], error: Exception) -> None:
+        """None of these works was committed, because of `error`."""
+        failure = error if isinstance(error, StoreError) else store_error(self._name, error)
+        failure = failure or StoreError(f"{self._name}: {error}")
+        self.reason = str(failure)
+        for job in jobs:
+            job.error = type(failure)(self.reason)
 
     def _do(self, connection: Connection, job: Job) -> None:
         savepoint = connection.begin_nested()
@@ -106,13 +114,6 @@ class Writer:
                 raise failure from error
             savepoint.rollback()
             job.error = error
-
-    def _fail(self, jobs: Sequence[Job], error: Exception) -> None:
-        failure = error if isinstance(error, StoreError) else store_error(self._name, error)
-        failure = failure or StoreError(f"{self._name}: {error}")
-        self.reason = str(failure)
-        for job in jobs:
-            job.error = type(failure)(self.reason)
 
 
 class Ledger:
@@ -184,10 +185,15 @@ class Ledger:
         jobs = [self._waiting.popleft() for _ in range(count)]
         self._idle.clear()
         done = asyncio.get_running_loop().run_in_executor(self._thread, self._writer.commit, jobs)
-        done.add_done_callback(lambda _: self._settle(jobs))
+        done.add_done_callback(lambda done: self._settle(jobs, done))
 
-    def _settle(self, jobs: Sequence[Job]) -> None:
+    def _settle(self, jobs: Sequence[Job], done: asyncio.Future[None]) -> None:
         self._idle.set()
+        failure = None if done.cancelled() else done.exception()
+        if (
+            failure or done.cancelled()
+        ):  # a work that ended the thread's turn; nothing was committed
+            self._writer.reject(jobs, StoreError(f"a work broke off the transaction: {failure!r}"))
         for job in jobs:
             job.settle()
         self._next()
