@@ -13,6 +13,7 @@ import pytest
 
 from drivers.mqtt.document import DEPTH_MAX, parse_json
 from drivers.mqtt.intake import Intake, Moment
+from drivers.mqtt.publishes import Stamp, publish_plan
 from drivers.mqtt.routes import Routes
 from drivers.mqtt.session import Message
 from drivers.mqtt.settings import MqttSettings
@@ -84,6 +85,44 @@ def test_the_command_on_the_page_is_signed_as_the_page_says() -> None:
         json.loads(envelope["body"])
     )
     assert parse_json(text.encode())
+
+
+@pytest.mark.parametrize("profile", OWN)
+def test_every_command_of_a_profile_stands_on_the_page(profile: str) -> None:
+    section = PAGE.partition("## Commands\n")[2]
+    assert f"`{profile}`" in section
+    for plan in publish_plan(PROFILES.example(profile)).values():
+        assert isinstance(plan.publish.payload, dict)
+        words = {str(plan.publish.payload["command"]), *plan.publish.payload["args"]}
+        assert [word for word in words if f"`{word}`" not in section] == []
+
+
+def test_the_answers_on_the_page_are_all_understood() -> None:
+    [codes] = re.findall(r"^`code` is (.*?);", PAGE, re.MULTILINE)
+    for profile in OWN:
+        for plan in publish_plan(PROFILES.example(profile)).values():
+            assert plan.answer is not None
+            known = {*plan.answer.acknowledged, *plan.answer.refused}
+            assert known == set(re.findall("`([a-z]+)`", codes))
+
+
+def test_the_command_on_the_page_is_what_the_hub_would_send() -> None:
+    [(topic, text)] = [block for block in BLOCKS if block[0].endswith("/command")]
+    body = json.loads(json.loads(text)["body"])
+    stamp = Stamp(
+        id=body["id"],
+        issued_ms=body["issued"] * 1000,
+        expires_ms=body["expires"] * 1000,
+        nonce=body["nonce"],
+        address="w-3",
+        source="dormhub",
+    )
+    args = body["args"]
+    arguments = {"order": args["order"], "program": args["program"], "price": args["price_fen"]}
+    start = publish_plan(PROFILES.example("generic_washer"))[body["command"]]
+    sent = start.publish.message(arguments, stamp)
+    assert sent.topic == topic
+    assert json.loads(json.loads(sent.payload)["body"]) == body
 
 
 def test_the_hub_does_not_hear_what_it_says_on_the_page() -> None:
