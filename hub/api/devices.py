@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
-from hub.api.pages import Every, raw_page, rollup_page
+from hub.api.pages import DAY_MS, Every, raw_page, rollup_page
 from hub.api.parts import ApiParts, Parts
 from hub.api.problems import FieldProblem, Problem
 from hub.api.rights import EVERYONE, Who, allow, device_for, shown
@@ -59,10 +59,13 @@ class DevicesAsked(Asked):
 
 
 class HistoryAsked(Asked):
-    """Which past: from `start_ms` until before `end_ms`; `cursor` is the last page's `next`."""
+    """Which past: from `start_ms` until before `end_ms`; `cursor` is the last page's `next`.
+
+    Without an end it is until now, and without a start the day before the end.
+    """
 
     point: Annotated[str, Field(pattern=NAME_PATTERN)]
-    start_ms: TimeMs
+    start_ms: TimeMs | None = None
     end_ms: TimeMs | None = None
     every: Every = Every.READING
     limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
@@ -166,7 +169,8 @@ async def _page(
     parts: ApiParts, device: str, asked: HistoryAsked
 ) -> tuple[Series, list[Rollup], int | None]:
     end_ms = parts.clock.now_ms() + 1 if asked.end_ms is None else asked.end_ms
-    window = max(asked.start_ms, asked.cursor or 0), end_ms
+    start_ms = max(0, end_ms - DAY_MS) if asked.start_ms is None else asked.start_ms
+    window = max(start_ms, asked.cursor or 0), end_ms
     of = device, asked.point
     if asked.every is Every.READING:
         series, after_ms = await raw_page(parts.journal, of, window, asked.limit)

@@ -37,8 +37,8 @@ _BRACKETS = re.compile(rb"[\[\]{}]")
 Door = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-class SlowClient(HubError):
-    """The client does not read what it asked for."""
+class SlowClient(Exception):
+    """The client does not read what it asked for; not a HubError, for no answer can be made of it."""
 
 
 def watched(app: ASGIApp, *, traffic: Traffic, read_timeout_s: float = READ_TIMEOUT_S) -> Door:

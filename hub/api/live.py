@@ -11,7 +11,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
@@ -32,12 +32,22 @@ _RETRY_MS = 2_000
 
 router = APIRouter(tags=["readings"])
 
+
+async def _room(parts: Parts, who: Who) -> AsyncIterator[None]:
+    """Hold one of the places for streams until the answer has ended, however it ends."""
+    if not parts.traffic.has_room(who.id):
+        parts.traffic.dropped["full"] += 1
+        raise Problem(503, "too-many-streams", "too many live streams are open")
+    with parts.traffic.streaming(who.id):
+        yield
+
+
 LastEventId = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=TIME_MAX)]
 
 
 @router.get(
     LIVE_PATH,
-    dependencies=[allow(*EVERYONE)],
+    dependencies=[allow(*EVERYONE), Depends(_room)],
     response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
@@ -45,9 +55,6 @@ async def live(
     request: Request, parts: Parts, who: Who, last_event_id: LastEventId = None
 ) -> StreamingResponse:
     """Events `readings`, and `skipped` with a number; the id of an event is where to go on."""
-    if not parts.traffic.has_room(who.id):
-        parts.traffic.dropped["full"] += 1
-        raise Problem(503, "too-many-streams", "too many live streams are open")
     head = parts.journal.stats().head
     cursor = head if last_event_id is None else min(last_event_id, head)
     stream = _stream(parts, who, str(request.state.presented), cursor)
@@ -57,22 +64,21 @@ async def live(
 async def _stream(
     parts: ApiParts, who: Caller, presented: str, cursor: int
 ) -> AsyncIterator[bytes]:
-    with parts.traffic.streaming(who.id):
-        yield format_sse_event(comment="live", id=str(cursor), retry=_RETRY_MS)
-        checked_s = parts.clock.monotonic_s()
-        while True:
-            waited = await _newer(parts, cursor)
-            if parts.clock.monotonic_s() - checked_s >= PING_S:
-                if await parts.keys.check(presented) is None:
-                    return
-                checked_s = parts.clock.monotonic_s()
-            if not waited:
-                yield KEEPALIVE_COMMENT
-                continue
-            cursor, event = await _next(parts, who, cursor)
-            if event:
-                yield event
-            await parts.clock.sleep(PAUSE_S)
+    yield format_sse_event(comment="live", id=str(cursor), retry=_RETRY_MS)
+    checked_s = parts.clock.monotonic_s()
+    while True:
+        waited = await _newer(parts, cursor)
+        if parts.clock.monotonic_s() - checked_s >= PING_S:
+            if await parts.keys.check(presented) is None:
+                return
+            checked_s = parts.clock.monotonic_s()
+        if not waited:
+            yield KEEPALIVE_COMMENT
+            continue
+        cursor, event = await _next(parts, who, cursor)
+        if event:
+            yield event
+        await parts.clock.sleep(PAUSE_S)
 
 
 async def _newer(parts: ApiParts, cursor: int) -> bool:

@@ -15,8 +15,8 @@ from hub.api.rights import EVERYONE, OPERATORS, SENDERS, Who, allow, may_send, s
 from hub.api.shapes import Asked, DeviceId, Given, Scalar, Shown
 from hub.auth import EVERYWHERE, Caller, Role
 from hub.command import Frame, Priority, State
+from hub.commands import Attempt, CommandError, Order, Record, Refusal
 from hub.commands.commands import RECENT_MAX
-from hub.commands.order import Attempt, CommandError, Order, Record, Refusal
 
 WAIT_MAX_S = 20.0
 _FRAME_ROLES = (Role.INSTALLER, Role.ADMIN)  # raw bytes may hold what is masked elsewhere

@@ -8,7 +8,7 @@ from enum import StrEnum
 from hub.journal import Journal, Rollup, Series, Span
 
 DAY_MS = 86_400_000
-_STEPS_MAX = 40  # steps of one page; then the caller asks again
+_STEPS_MAX = 400  # steps of one page; then the caller asks again
 _READING_STEP_MS = DAY_MS
 _ROLLUP_STEP_MS = 32 * DAY_MS
 

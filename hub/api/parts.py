@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 from hub.api.traffic import Traffic
 from hub.auth import Keys
 from hub.clock import Clock
-from hub.commands.commands import Commands
+from hub.commands import Commands
 from hub.journal import Journal
 from hub.ledger import Ledger
 from hub.presence import PresenceBoard

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from hub.auth import TooManyChecks
-from hub.commands.order import CommandError, Refusal
+from hub.commands import CommandError, Refusal
 from hub.errors import HubError, StoreError
 from hub.safety import StillAlarm
 

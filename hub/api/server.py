@@ -16,6 +16,7 @@ HEADER_TIMEOUT_S = 10.0
 CONNECTIONS_MAX = 256
 _HEADER_MAX_BYTES = 16 * 1024
 _STOP_TIMEOUT_S = 1
+_UNREAD_TIMEOUT_MS = 30_000
 _log = structlog.get_logger("api")
 
 
@@ -66,6 +67,8 @@ def bind(listen: str) -> socket.socket:
             hint='write a free address of this box, like "127.0.0.1:8080"',
         ) from None
     sock.setblocking(False)
+    # Also for every connection: what a client has not taken by then is forgotten with it.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_TIMEOUT_MS)
     return sock
 
 
@@ -94,3 +97,6 @@ async def serve_api(app: FastAPI, sock: socket.socket) -> None:
         await server.main_loop()
     finally:
         await server.shutdown(sockets=[sock])
+        for connection in list(server.server_state.connections):
+            connection.transport.abort()  # of a client that does not read, and never will
+        await asyncio.sleep(0)

@@ -1,0 +1,129 @@
+"""Every route against every role; a route that is not in the table fails."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from hub.auth import Role
+from tests.api_site import ApiSite, api_site
+
+ALL = frozenset(Role)
+ADMIN = frozenset({Role.ADMIN})
+OPERATORS = frozenset({Role.OPERATOR, Role.ADMIN})
+ID = "0" * 26
+ORDER: dict[str, object] = {"device": "meter-1", "name": "cut"}
+CREDIT: dict[str, object] = {"device": "meter-1", "name": "credit", "arguments": {"amount": 1000}}
+KEY: dict[str, object] = {"name": "new", "role": "viewer"}
+
+# method, route, who may, an example's path and body
+ROUTES: list[tuple[str, str, frozenset[Role], str, dict[str, object] | None]] = [
+    ("GET", "/v1/devices", ALL, "", None),
+    ("GET", "/v1/devices/{device}", ALL, "/v1/devices/meter-1", None),
+    ("GET", "/v1/devices/{device}/latest", ALL, "/v1/devices/meter-1/latest", None),
+    (
+        "GET",
+        "/v1/devices/{device}/history",
+        ALL,
+        "/v1/devices/meter-1/history?point=energy_import&start_ms=0",
+        None,
+    ),
+    ("GET", "/v1/latest", ALL, "", None),
+    ("GET", "/v1/live", ALL, "", None),
+    ("GET", "/v1/alarms", ALL, "", None),
+    ("GET", "/v1/health", ALL, "", None),
+    ("GET", "/v1/metrics", ALL, "", None),
+    ("GET", "/v1/openapi.json", ALL, "", None),
+    ("GET", "/v1/commands", ALL, "", None),
+    ("GET", "/v1/commands/{command}", ALL, f"/v1/commands/{ID}", None),
+    ("POST", "/v1/commands", OPERATORS, "", ORDER),
+    ("POST", "/v1/commands", frozenset({Role.FINANCE, Role.ADMIN}), "", CREDIT),
+    ("POST", "/v1/commands/{command}/approve", OPERATORS, f"/v1/commands/{ID}/approve", None),
+    ("POST", "/v1/alarms/fire/reset", OPERATORS, "", {"cause": "drill"}),
+    ("GET", "/v1/audit", ADMIN, "", None),
+    ("GET", "/v1/keys", ADMIN, "", None),
+    ("POST", "/v1/keys", ADMIN, "", KEY),
+    ("DELETE", "/v1/keys/{key}", ADMIN, f"/v1/keys/{ID}", None),
+]
+CASES = [
+    pytest.param(method, path or route, role, role in allowed, body, id=f"{method} {route} {role}")
+    for method, route, allowed, path, body in ROUTES
+    for role in Role
+    if route != "/v1/live"  # endless: see test_api_live
+]
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[ApiSite]:
+    async with api_site(tmp_path) as made:
+        yield made
+
+
+async def test_every_route_is_in_the_table(site: ApiSite) -> None:
+    async with site.client() as client:
+        document = (await client.get("/v1/openapi.json")).json()
+    found = {
+        (method.upper(), path)
+        for path, operations in document["paths"].items()
+        for method in operations
+    }
+    listed = {(method, route) for method, route, *_ in ROUTES}
+    assert found | {("GET", "/v1/openapi.json")} == listed | {("GET", "/health")}
+
+
+@pytest.mark.parametrize(("method", "path", "role", "allowed", "body"), CASES)
+async def test_a_role_gets_exactly_what_the_table_says(
+    site: ApiSite, method: str, path: str, role: Role, allowed: bool, body: dict[str, object] | None
+) -> None:
+    async with site.client(role) as client:
+        response = await _ask(client, method, path, body)
+    assert (response.status_code != 403) is allowed
+    assert response.status_code < 500
+
+
+@pytest.mark.parametrize(
+    ("method", "route", "path", "body"),
+    [
+        pytest.param(method, route, path, body, id=f"{method} {route}")
+        for method, route, _, path, body in ROUTES
+    ],
+)
+async def test_nobody_gets_in_without_a_key(
+    site: ApiSite, method: str, route: str, path: str, body: dict[str, object] | None
+) -> None:
+    async with site.client("nobody") as client:
+        response = await _ask(client, method, path or route, body)
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "Bearer"
+
+
+async def test_health_alone_answers_anybody_and_says_one_word(site: ApiSite) -> None:
+    async with site.client("nobody") as client:
+        response = await client.get("/health")
+        others = [await client.get(path) for path in ("/docs", "/openapi.json", "/nowhere")]
+    assert response.json() == {"health": "yellow"}
+    assert [other.status_code for other in others] == [401, 401, 401]
+
+
+async def test_whatever_is_wrong_with_a_key_the_answer_is_the_same(site: ApiSite) -> None:
+    good = site.keys[Role.VIEWER]
+    revoked = await site.parts.keys.add(name="gone", role=Role.ADMIN, actor="test")
+    await site.parts.keys.revoke(revoked.split("_")[1], "test")
+    expired = await site.parts.keys.add(name="old", role=Role.ADMIN, actor="test", expires_ms=1)
+    presented = ["", "x", f"{good}x", good[:-1], revoked, expired, "dormhub_é_" + "0" * 64]
+    async with site.client("nobody") as client:
+        answers = [
+            await client.get("/v1/devices", headers={b"Authorization": f"Bearer {key}".encode()})
+            for key in presented
+        ]
+    assert {answer.status_code for answer in answers} == {401}
+    assert len({answer.content for answer in answers}) == 1
+
+
+async def _ask(
+    client: httpx2.AsyncClient, method: str, path: str, body: dict[str, object] | None
+) -> httpx2.Response:
+    return await client.request(method, path, json=body, headers={"Idempotency-Key": "order-1"})

@@ -1,0 +1,52 @@
+"""Schemathesis over the OpenAPI document: no answer is a 5xx, and each is as documented."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    ignored_auth,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.api_site import api_in_a_thread
+from tests.test_api_roles import ROUTES
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    ignored_auth,
+]
+UNFIT = {"/v1/live", "/v1/openapi.json"}  # endless; the document itself
+OPERATIONS = sorted({(method, path) for method, path, *_ in ROUTES if path not in UNFIT})
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
+    with api_in_a_thread(tmp_path_factory.mktemp("api")) as (url, key):
+        yield f"{url}/v1/openapi.json", {"Authorization": f"Bearer {key}"}
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode))
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_no_request_at_all_breaks_the_hub(
+    served: tuple[str, dict[str, str]], method: str, path: str, mode: GenerationMode
+) -> None:
+    url, headers = served
+    operation = schemathesis.openapi.from_url(url, headers=headers)[path][method]
+
+    @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def check(case: schemathesis.Case[object]) -> None:
+        case.call_and_validate(headers=headers, checks=CHECKS)
+
+    check()
