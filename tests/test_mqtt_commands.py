@@ -1,0 +1,189 @@
+"""Commands over MQTT, judged by the simulated devices' own ledger, on a real Mosquitto."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hub import Answer
+from simulators.campus import Campus, Play
+from simulators.conduct import Conduct
+from tests.command_site import Town, command_site, running_driver, town, until_sending
+from tests.recording_host import RecordingHost
+from tests.servers import Server
+
+ORDER = "A-0007"
+
+
+async def test_a_start_begins_one_cycle_and_is_acknowledged(
+    mosquitto: Server, tmp_path: Path
+) -> None:
+    async with town(command_site(tmp_path / "site", mosquitto.port, "washer")) as made:
+        outcome = await made.execute(made.start(ORDER))
+        assert outcome.answer is Answer.ACKNOWLEDGED
+        assert made.cycles(ORDER) == 1
+        assert [frame.outgoing for frame in outcome.frames] == [True, False]
+
+
+async def test_the_same_order_twice_is_one_cycle(mosquitto: Server, tmp_path: Path) -> None:
+    async with town(command_site(tmp_path / "site", mosquitto.port, "washer")) as made:
+        first = made.start(ORDER)
+        outcomes = [await made.execute(first), await made.execute(replace(first, attempt=2))]
+        outcomes.append(await made.execute(made.start(ORDER)))
+        assert {outcome.answer for outcome in outcomes} == {Answer.ACKNOWLEDGED}
+        assert made.verdicts("washer") == ["accepted", "duplicate", "duplicate"]
+        assert made.cycles(ORDER) == 1
+
+
+async def test_a_refusal_says_why_and_has_no_effect(mosquitto: Server, tmp_path: Path) -> None:
+    async with town(command_site(tmp_path / "site", mosquitto.port, "washer")) as made:
+        await made.execute(made.start(ORDER))
+        outcome = await made.execute(made.start("A-0008"))
+        assert (outcome.answer, outcome.reason) == (Answer.REFUSED, "rejected")
+        assert made.cycles("A-0008") == 0
+
+
+SAID = {
+    Conduct.OBEYS: (Answer.ACKNOWLEDGED, 1),
+    Conduct.SILENT: (Answer.SILENT, 0),
+    Conduct.ONLY_ANSWERS: (Answer.ACKNOWLEDGED, 0),
+    Conduct.ONLY_DOES: (Answer.SILENT, 1),
+    Conduct.ANSWERS_LATE: (Answer.SILENT, 1),
+    Conduct.ANSWERS_TWICE: (Answer.ACKNOWLEDGED, 1),
+    Conduct.ANSWERS_FOR_ANOTHER: (Answer.SILENT, 1),
+}
+
+
+@pytest.mark.parametrize("conduct", list(Conduct))
+async def test_whatever_a_device_does_the_outcome_is_what_it_said(
+    mosquitto: Server, tmp_path: Path, conduct: Conduct
+) -> None:
+    async with town(command_site(tmp_path / "site", mosquitto.port, "gate")) as made:
+        made.campus.obedience["gate"].conduct = conduct
+        outcome = await made.execute(made.open(confirm_s=0.5))
+        assert (outcome.answer, made.openings()) == SAID[conduct]
+        assert len(made.heard("gate")) == 1
+
+
+async def test_an_answer_that_comes_late_is_handed_on_with_its_command(
+    mosquitto: Server, tmp_path: Path
+) -> None:
+    async with town(command_site(tmp_path / "site", mosquitto.port, "gate")) as made:
+        made.campus.obedience["gate"].conduct = Conduct.ANSWERS_LATE
+        command = made.open(confirm_s=0.2)
+        outcome = await made.execute(command)
+        await made.host.wait_until(lambda: bool(made.host.late_answers))
+        [(device, number, late)] = made.host.late_answers
+        assert outcome.answer is Answer.SILENT
+        assert (device, number, late.answer) == ("gate", command.id, Answer.ACKNOWLEDGED)
+
+
+async def test_a_second_answer_is_late_and_closes_nothing(
+    mosquitto: Server, tmp_path: Path
+) -> None:
+    async with town(command_site(tmp_path / "site", mosquitto.port, "gate")) as made:
+        made.campus.obedience["gate"].conduct = Conduct.ANSWERS_TWICE
+        first = made.open()
+        await made.execute(first)
+        made.campus.obedience["gate"].conduct = Conduct.SILENT
+        second = await made.execute(made.open(confirm_s=0.5))
+        assert second.answer is Answer.SILENT
+        answers = made.host.counts["answer", "again"] + len(made.host.late_answers)
+        assert answers == 1
+        assert {number for _, number, _ in made.host.late_answers} <= {first.id}
+
+
+async def test_an_answer_under_an_unknown_id_is_counted_and_closes_nothing(
+    mosquitto: Server, tmp_path: Path
+) -> None:
+    async with town(command_site(tmp_path / "site", mosquitto.port, "gate")) as made:
+        made.campus.obedience["gate"].conduct = Conduct.ANSWERS_FOR_ANOTHER
+        outcome = await made.execute(made.open(confirm_s=0.5))
+        assert outcome.answer is Answer.SILENT
+        assert made.host.counts["answer", "unknown id"] == 1
+
+
+@pytest.mark.parametrize("name", ["meter", "shelly", "tasmota"])
+async def test_each_makers_relay_is_cut_and_restored(
+    mosquitto: Server, tmp_path: Path, name: str
+) -> None:
+    async with town(command_site(tmp_path / "site", mosquitto.port, name)) as made:
+        cut = await made.execute(made.command(name, "cut"))
+        await made.host.wait_until(lambda: relay(made, name) is False)
+        restored = await made.execute(made.command(name, "restore"))
+        await made.host.wait_until(lambda: relay(made, name) is True)
+        assert (cut.answer, restored.answer) == (Answer.ACKNOWLEDGED, Answer.ACKNOWLEDGED)
+
+
+def relay(made: Town, name: str) -> object:
+    said = [r.values["relay_closed"] for r in made.host.of(name) if "relay_closed" in r.values]
+    return said[-1] if said else None
+
+
+async def test_two_shellys_that_answer_on_one_topic_are_told_apart(
+    mosquitto: Server, tmp_path: Path
+) -> None:
+    site = command_site(tmp_path / "site", mosquitto.port, "shelly", "shelly-2")
+    async with town(site) as made:
+        made.campus.obedience["shelly"].conduct = Conduct.SILENT
+        outcomes = await asyncio.gather(
+            made.execute(made.command("shelly", "cut", confirm_s=0.5)),
+            made.execute(made.command("shelly-2", "cut")),
+        )
+        assert [outcome.answer for outcome in outcomes] == [Answer.SILENT, Answer.ACKNOWLEDGED]
+
+
+async def test_a_refresh_brings_the_whole_state(mosquitto: Server, tmp_path: Path) -> None:
+    async with town(command_site(tmp_path / "site", mosquitto.port, "gate")) as made:
+        before = len(made.host.of("gate"))
+        made.driver.refresh("gate")
+        await made.host.wait_until(lambda: len(made.host.of("gate")) > before)
+        assert made.heard("gate") == []
+
+
+async def test_a_link_that_only_observes_tells_nobody_anything(
+    mosquitto: Server, tmp_path: Path
+) -> None:
+    site = command_site(tmp_path / "site", mosquitto.port, "gate")
+    async with town(site) as made:
+        observer = RecordingHost()
+        link = replace(site.links[0], observe_only=True, id="observer")
+        async with running_driver(link, observer) as driver:
+            await observer.wait_until(lambda: "up" in observer.link_events)
+            outcome = await driver.execute(made.open())
+            driver.refresh("gate")
+        assert (outcome.answer, outcome.reason) == (Answer.NOT_SENT, "observe only")
+        assert made.heard("gate") == []
+
+
+async def test_after_its_deadline_nothing_is_sent(mosquitto: Server, tmp_path: Path) -> None:
+    async with town(command_site(tmp_path / "site", mosquitto.port, "gate")) as made:
+        outcome = await made.execute(made.open(deadline_s=0.0))
+        assert (outcome.answer, outcome.reason) == (Answer.NOT_SENT, "deadline")
+        assert made.heard("gate") == []
+
+
+async def test_a_value_out_of_its_range_is_not_sent(mosquitto: Server, tmp_path: Path) -> None:
+    async with town(command_site(tmp_path / "site", mosquitto.port, "gate")) as made:
+        outcome = await made.execute(made.command("gate", "open", {"direction": "up"}))
+        assert outcome.answer is Answer.NOT_SENT
+        assert made.heard("gate") == []
+
+
+async def test_to_a_device_that_never_came_nothing_is_sent(
+    mosquitto: Server, tmp_path: Path
+) -> None:
+    site = command_site(tmp_path / "site", mosquitto.port, "gate", "meter")
+    only_gate = command_site(tmp_path / "gate", mosquitto.port, "gate")
+    async with town(only_gate) as made:
+        host = RecordingHost()
+        link = replace(site.links[0], id="other")
+        async with running_driver(link, host) as driver:
+            both = Town(campus=Campus(site, Play()), driver=driver, host=host)
+            await until_sending(both)
+            outcome = await both.execute(both.command("meter", "cut"))
+        assert (outcome.answer, outcome.reason) == (Answer.NOT_SENT, "nobody listens")
+        assert made.heard("gate") == []
