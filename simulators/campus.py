@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from hub import Clock, Device, Profile, Site, SystemClock
+from simulators.desks import desk_of
 from simulators.devices import build_machine, zone_ms
 from simulators.dialects import dialect_of
 from simulators.faults import FaultPlan
@@ -64,6 +65,7 @@ class Campus:
             rate=play.fault_rate,
             kinds=play.fault_kinds,
             windows=play.windows,
+            bearings=play.bearings,
         )
         self._layouts: dict[int, RegisterLayout] = {}
         self._forms: dict[int, tuple[TopicForm, ...]] = {}
@@ -119,12 +121,14 @@ class Campus:
         return machine
 
     def _slave(self, device: Device, plan: FaultPlan) -> Slave:
+        machine = self._machine(device)
         return Slave(
             device,
-            self._machine(device),
+            machine,
             layout=self._layout(device.profile),
             diary=Diary(device=device.id, ledger=self.ledger),
             faults=plan.of(device.id),
+            desk=desk_of(device.profile, machine),
         )
 
     def _mqtt_device(self, device: Device, plan: FaultPlan) -> MqttDevice:

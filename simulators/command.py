@@ -17,6 +17,7 @@ from pathlib import Path
 
 from hub import ConfigError, Site, load_site
 from simulators.campus import Campus, Play
+from simulators.conduct import Bearing
 from simulators.faults import Window, read_windows
 from simulators.ledger import Ledger
 from simulators.links import site_toml
@@ -88,11 +89,12 @@ async def _simulate(options: argparse.Namespace) -> None:
 def _play(options: argparse.Namespace) -> Play:
     rate = 0.0
     windows: tuple[Window, ...] = ()
+    bearings: tuple[Bearing, ...] = ()
     if options.faults:
         try:
             rate = float(options.faults)
         except ValueError:
-            windows = read_windows(Path(options.faults).read_text("utf-8"))
+            windows, bearings = read_windows(Path(options.faults).read_text("utf-8"))
     return Play(
         seed=options.seed,
         speed=options.speed,
@@ -101,6 +103,7 @@ def _play(options: argparse.Namespace) -> Play:
         shared=options.shared,
         fault_rate=rate,
         windows=windows,
+        bearings=bearings,
     )
 
 

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from simulators.chance import draw, seed_of
+from simulators.conduct import OBEYS, Bearing
 
 
 class FaultKind(StrEnum):
@@ -79,13 +80,18 @@ class Window:
 
 
 class _FaultFile(msgspec.Struct, forbid_unknown_fields=True):
-    fault: list[Window]
+    fault: list[Window] = []
+    conduct: list[Bearing] = []
 
 
-def read_windows(text: str) -> tuple[Window, ...]:
-    """The windows of a TOML text: `[[fault]]` with device, kind, from_s, to_s. Raises ValueError."""
+def read_windows(text: str) -> tuple[tuple[Window, ...], tuple[Bearing, ...]]:
+    """The tables of a TOML text: `[[fault]]` with device, kind, from_s, to_s; `[[conduct]]` with conduct.
+
+    Raises ValueError.
+    """
     try:
-        return tuple(msgspec.convert(tomllib.loads(text), _FaultFile).fault)
+        file = msgspec.convert(tomllib.loads(text), _FaultFile)
+        return tuple(file.fault), tuple(file.conduct)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ValueError(f"fault file: {error}") from None
 
@@ -116,6 +122,15 @@ class DeviceFaults:
             self._lasting = fault
         return fault
 
+    def bearing(self, now_ms: int) -> Bearing:
+        """How the device takes a command now."""
+        since_s = (now_ms - self._plan.begin_ms) / 1000
+        for bearing in self._plan.bearings:
+            hit = bearing.from_s <= since_s < bearing.to_s
+            if hit and fnmatchcase(self._device, bearing.device):
+                return bearing
+        return OBEYS
+
     def _drawn(self, now_ms: int) -> Fault:
         kinds = self._plan.kinds
         chance = draw(self._seed ^ 1, self._asked)
@@ -142,7 +157,7 @@ class DeviceFaults:
 class FaultPlan:
     """All faults of a campus: `rate` is the share of answers and messages with which something begins.
 
-    `windows` are what a person ordered; they may be changed while the campus lives.
+    `windows` and `bearings` are what a person ordered; they may be changed while the campus lives.
     """
 
     def __init__(
@@ -153,11 +168,13 @@ class FaultPlan:
         rate: float = 0.0,
         kinds: Sequence[FaultKind] = tuple(FaultKind),
         windows: Sequence[Window] = (),
+        bearings: Sequence[Bearing] = (),
     ) -> None:
         self.rate = rate
         self.kinds = tuple(kinds)
         self.begin_ms = begin_ms
         self.windows = list(windows)
+        self.bearings = list(bearings)
         self._seed = seed
 
     def of(self, device: str) -> DeviceFaults:

@@ -28,6 +28,7 @@ class Deed(StrEnum):
     PUBLISHED = "published"  # values: what its message said
     FAULT = "fault"  # a fault was played: its kind
     WRITTEN = "written"  # a write was applied
+    CREDITED = "credited"  # money came on a meter: how much, with which purchase count
     MOVED = "moved"  # arm, leaf or relay changed its state
     PASSED = "passed"  # a person or a vehicle went through
     CYCLE_BEGUN = "cycle_begun"

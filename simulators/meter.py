@@ -138,6 +138,9 @@ class Meter:
         self._written: dict[str, Value] = {}
         self._opened_ms: int | None = None
         self._not_used_mwms = [0] * phases
+        self._forced = False
+        self._credited_fen = 0
+        self._purchases = 0
 
     def electricity(self, now_ms: int) -> Electricity:
         """The whole truth at this moment."""
@@ -171,7 +174,39 @@ class Meter:
             show = _SHOWS.get(name)
             shown[name] = show(now) if show else plain_value(name, self._birth, now_ms)
         shown.update(self._written)
+        self._show_orders(shown, closed=now.closed)
         return shown
+
+    def _show_orders(self, shown: dict[str, Value], *, closed: bool) -> None:
+        """What was bought, and who has the relay."""
+        for name in shown.keys() & {"credit_money"}:
+            shown[name] = int(shown[name]) + self._credited_fen
+        for name in shown.keys() & {"purchase_count"}:
+            shown[name] = int(shown[name]) + self._purchases
+        for name in shown.keys() & {"force_control_enabled"}:
+            shown[name] = self._forced
+        for name in shown.keys() & {"breaker_l1_closed", "breaker_l2_closed", "breaker_l3_closed"}:
+            shown[name] = closed
+
+    def force(self, now_ms: int, *, enabled: bool, opened: bool) -> None:
+        """Forced control of the relay; without it the meter's own control closes it."""
+        self._forced = enabled
+        self._switch(now_ms, closed=not (enabled and opened))
+        order = {"forced": enabled, "relay_closed": self._opened_ms is None}
+        self._birth.diary.record(now_ms, Deed.WRITTEN, order)
+
+    def credit(self, now_ms: int, fen: int, count: int) -> bool:
+        """Add money if this is the next purchase; False, and nothing done, when it is not."""
+        if count != int(self.show(now_ms)["purchase_count"]) + 1:
+            return False
+        self._credited_fen += fen
+        self._purchases += 1
+        self._birth.diary.record(now_ms, Deed.CREDITED, {"fen": fen, "count": count})
+        return True
+
+    def note(self, now_ms: int, values: Mapping[str, Value]) -> None:
+        """Write down an order that none of its points shows."""
+        self._birth.diary.record(now_ms, Deed.WRITTEN, values)
 
     def happenings(self, now_ms: int) -> Sequence[Happening]:
         """A meter has no events."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 READ_FUNCTIONS = (1, 2, 3, 4)
+MAKERS_WRITE = 0x20  # Acrel's: shaped like function 16
 _FIXED_REQUEST = 8  # unit, function, two words, CRC
 _MBAP = 7
 PDU_MAX = 253
@@ -44,7 +45,7 @@ def rtu_request_length(data: bytes) -> int | None:
     function = data[1]
     if function in (1, 2, 3, 4, 5, 6):
         return _FIXED_REQUEST
-    if function in (15, 16):
+    if function in (15, 16, MAKERS_WRITE):
         return 9 + data[6] if len(data) > 6 else None
     return 0
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import StrEnum
 
+from simulators.conduct import Conduct
 from simulators.dialects import DONE, Dialect, Request
 from simulators.ledger import Deed, Diary
 from simulators.machine import Machine
@@ -14,18 +14,6 @@ from simulators.turnstile import Turnstile
 from simulators.washer import Washer
 
 REPORT = "report"
-
-
-class Conduct(StrEnum):
-    """How a device treats what it is told."""
-
-    OBEYS = "obeys"
-    SILENT = "silent"  # neither does nor answers
-    ONLY_ANSWERS = "only_answers"  # says it does, and does nothing
-    ONLY_DOES = "only_does"
-    ANSWERS_LATE = "answers_late"
-    ANSWERS_TWICE = "answers_twice"
-    ANSWERS_FOR_ANOTHER = "answers_for_another"  # with another command's id
 
 
 class Obedience:
@@ -62,6 +50,8 @@ class Obedience:
     def _do(self, request: Request, now_ms: int) -> str:
         if request.refused:
             return request.refused
+        if self.conduct is Conduct.REFUSES:
+            return "rejected"
         if self.conduct is Conduct.ONLY_ANSWERS:
             return "accepted"
         code = _carry_out(self._machine, request, now_ms)

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from hub import Link
+from simulators.conduct import Bearing
 from simulators.faults import FaultKind, Window
 from simulators.links import (
     LOOPBACK,
@@ -45,6 +46,7 @@ class Play:
     fault_rate: float = 0.0
     fault_kinds: Sequence[FaultKind] = tuple(FaultKind)
     windows: tuple[Window, ...] = ()
+    bearings: tuple[Bearing, ...] = ()
     persistent: bool = False
 
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from hub import Device, Value
+from simulators.conduct import Bearing, Conduct
+from simulators.desks import Desk
 from simulators.faults import DeviceFaults, Fault, FaultKind
 from simulators.ledger import Deed, Diary
 from simulators.machine import Machine
-from simulators.modbus_wire import READ_FUNCTIONS
+from simulators.modbus_wire import MAKERS_WRITE, READ_FUNCTIONS
 from simulators.registers import (
     ILLEGAL_ADDRESS,
     ILLEGAL_FUNCTION,
@@ -49,6 +51,7 @@ class Slave:
         layout: RegisterLayout,
         diary: Diary,
         faults: DeviceFaults | None = None,
+        desk: Desk | None = None,
     ) -> None:
         self.unit = int(device.address, 0)
         self.device = device
@@ -57,6 +60,7 @@ class Slave:
         self._layout = layout
         self._diary = diary
         self._faults = faults
+        self._desk = desk
         self._frozen: tuple[Fault, Mapping[str, Value]] | None = None
 
     def answer(self, pdu: bytes, now_ms: int) -> Answer | None:
@@ -68,6 +72,36 @@ class Slave:
                 return None
         if fault is not None and fault.kind is FaultKind.EXCEPTION:
             return Answer(unit=self.unit, pdu=bytes((pdu[0] | 0x80, _DEVICE_FAILURE)))
+        if self._faults and pdu[0] not in READ_FUNCTIONS and fault is None:
+            return self._told(pdu, now_ms, self._faults.bearing(now_ms))
+        return self._answer(pdu, now_ms, fault)
+
+    def _told(self, pdu: bytes, now_ms: int, bearing: Bearing) -> Answer | None:
+        """The answer to a write, by the device's conduct."""
+        conduct = bearing.conduct
+        if conduct is not Conduct.OBEYS:
+            self._diary.record(now_ms, Deed.FAULT, {"kind": conduct.value})
+        if conduct is Conduct.SILENT:
+            return None
+        if conduct is Conduct.REFUSES:
+            return Answer(unit=self.unit, pdu=bytes((pdu[0] | 0x80, bearing.exception)))
+        if conduct is Conduct.ONLY_ANSWERS:
+            return Answer(unit=self.unit, pdu=_echo(pdu))
+        answer = self._answer(pdu, now_ms, None)
+        match conduct:
+            case Conduct.ONLY_DOES:
+                return None
+            case Conduct.ANSWERS_LATE:
+                return replace(answer, fault=_played(FaultKind.LATE, now_ms))
+            case Conduct.ANSWERS_TWICE:
+                return replace(answer, fault=_played(FaultKind.DOUBLED, now_ms))
+            case Conduct.ANSWERS_FOR_ANOTHER:
+                address = int.from_bytes(pdu[1:3]) ^ 1
+                return replace(answer, pdu=pdu[:1] + address.to_bytes(2) + answer.pdu[3:])
+            case _:
+                return answer
+
+    def _answer(self, pdu: bytes, now_ms: int, fault: Fault | None) -> Answer:
         try:
             body = self._obey(pdu, now_ms, fault)
         except Refused as refused:
@@ -99,13 +133,16 @@ class Slave:
             else:
                 self._write_registers(address, pdu[3:], now_ms)
             return pdu
-        if function in (15, 16) and len(pdu) > 5 and len(pdu) == 6 + pdu[5]:
+        if function in (15, 16, MAKERS_WRITE) and len(pdu) > 5 and len(pdu) == 6 + pdu[5]:
             self._write_many(pdu, now_ms)
-            return pdu[:5]
+            return _echo(pdu)
         raise Refused(ILLEGAL_FUNCTION)
 
     def _read(self, pdu: bytes, now_ms: int, fault: Fault | None) -> bytes:
         function, start, count = struct.unpack(">BHH", pdu)
+        on_desk = self._desk.read(now_ms, start, count) if self._desk and function == 3 else None
+        if on_desk is not None:
+            return bytes((function, len(on_desk))) + on_desk
         values = self._values(now_ms, fault)
         data, shown = self._layout.read((function, start, count), values)
         self._diary.record(now_ms, Deed.ANSWERED, shown)
@@ -153,9 +190,13 @@ class Slave:
     def _write_many(self, pdu: bytes, now_ms: int) -> None:
         function, address, count = struct.unpack(">BHH", pdu[:5])
         data = pdu[6:]
-        if function == 16:
+        if function != 15:
             if len(data) != 2 * count:
                 raise Refused(ILLEGAL_VALUE)
+            if self._desk and self._desk.write(now_ms, function, address, data):
+                return
+            if function != 16:
+                raise Refused(ILLEGAL_FUNCTION)
             self._write_registers(address, data, now_ms)
             return
         if len(data) != (count + 7) // 8:
@@ -181,6 +222,15 @@ class Slave:
         for name, value in writes:
             if not self.machine.write(now_ms, name, value):
                 raise Refused(ILLEGAL_ADDRESS)
+
+
+def _echo(pdu: bytes) -> bytes:
+    """The answer to a write: all of it for one value, function, address and count for several."""
+    return pdu if pdu[0] in (5, 6) else pdu[:5]
+
+
+def _played(kind: FaultKind, now_ms: int) -> Fault:
+    return Fault(kind=kind, chance=0.0, since_ms=now_ms, until_ms=now_ms)
 
 
 def _turnaround_ms(device: Device) -> float:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from simulators.conduct import Bearing, Conduct
 from simulators.faults import Fault, FaultKind, FaultPlan, Window, read_windows
 from simulators.ledger import Deed, Diary, Ledger
 from simulators.registers import RegisterLayout
@@ -47,7 +48,10 @@ def test_a_lasting_fault_lasts_until_its_end() -> None:
 
 def test_windows_are_read_from_a_file() -> None:
     text = '[[fault]]\ndevice = "b1-*"\nkind = "frozen"\nfrom_s = 5\nto_s = 60\n'
-    assert read_windows(text) == (Window(device="b1-*", kind=FaultKind.FROZEN, from_s=5, to_s=60),)
+    text += '[[conduct]]\ndevice = "g-1"\nconduct = "refuses"\nexception = 6\n'
+    windows, bearings = read_windows(text)
+    assert windows == (Window(device="b1-*", kind=FaultKind.FROZEN, from_s=5, to_s=60),)
+    assert bearings == (Bearing(device="g-1", conduct=Conduct.REFUSES, exception=6),)
 
 
 @pytest.mark.parametrize("text", ["fault = 3", '[[fault]]\ndevice = "x"\nkind = "flood"', "["])
