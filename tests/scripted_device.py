@@ -62,6 +62,11 @@ hazard = "close"
 meaning = "the lamp of the lane"
 confirm = [{ point = "lane_light", equals = true }]
 repeat = "safe"
+[commands.dim]
+meaning = "the lamp of the lane, while nothing stands in it"
+requires = [{ point = "loop_safety", equals = false }]
+confirm = [{ point = "lane_light", equals = true }]
+repeat = "safe"
 [commands.text]
 meaning = "words on the display"
 arguments = { words = { type = "text", maximum = 20, meaning = "what to show" } }
@@ -141,6 +146,7 @@ class Machine:
             "open": {"limit_open": True, "limit_closed": False},
             "close": {"limit_open": False, "limit_closed": True},
             "light": {"lane_light": True},
+            "dim": {"lane_light": True},
             "credit": {"purchase_count": count or 0},
         }
         self.state.update(changes.get(command.spec.name, {}))

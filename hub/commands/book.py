@@ -27,6 +27,7 @@ class OpenCommand:
 
     `not_before_s` keeps it waiting after a try that certainly did not go. `recovered` ones may have been
     sent by an earlier run of the hub: they are only looked at. `late` holds answers nobody has taken yet.
+    `number` counts commands as they came.
     """
 
     record: Record
@@ -37,11 +38,12 @@ class OpenCommand:
     not_before_s: float = 0.0
     recovered: bool = False
     late: list[AnsweredLate] = field(default_factory=list)
+    number: int = 0
 
     @property
-    def urgency(self) -> tuple[int, str]:
-        """Who goes first; ids sort by the time they were made."""
-        return int(self.record.priority), self.record.id
+    def urgency(self) -> tuple[int, int]:
+        """Who goes first: the more urgent, then the one that came first."""
+        return int(self.record.priority), self.number
 
 
 class Book:

@@ -41,6 +41,7 @@ class Commands:
         self._judge = Judge(clock=clock, registry=registry, safety=safety)
         self._queued = queued
         self._open: dict[str, OpenCommand] = {}
+        self._number = 0
         self._abandoned: deque[OpenCommand] = deque()
 
     async def submit(self, order: Order) -> Record:
@@ -133,6 +134,8 @@ class Commands:
             self._enter(command)
 
     def _enter(self, command: OpenCommand) -> None:
+        self._number += 1
+        command.number = self._number
         self._open[command.record.id] = command
         self._queued(command)
 
