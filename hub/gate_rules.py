@@ -17,7 +17,7 @@ from hub.profile import Profile, Setting
 _GATE_HAZARDS = (Hazard.OPEN, Hazard.CLOSE)
 _GATE_POINTS = {"gate_state", "gate_mode", "limit_open", "limit_closed"}
 _FAIL_MODES = {"open", "closed"}
-_HOLDING_NAME = re.compile(r"(?<!un)lock|(hold|keep|stay).*(clos|shut)|(clos|shut).*(hold|keep)")
+_HOLDING_NAME = re.compile(r"(?<!un)(?<!c)lock|(hold|keep|stay).*(clos|shut)|(clos|shut).*(hold|keep)")
 _HOLDING_WORDS = {"closed", "lock", "locked", "lockdown", "hold_closed", "keep_closed"}
 _HOLDING_STATES = {"gate_mode": {"closed"}, "gate_state": {"locked"}}
 _LASTING_UNITS = {"s", "min", "h"}

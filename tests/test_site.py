@@ -212,3 +212,21 @@ def test_the_site_s_own_wrong_profiles_are_told_with_the_mistakes_of_the_links(
         ("one.toml", "protocol"),
         ("two.toml", "protocol"),
     ]
+
+
+TURNSTILE = "t-1,generic_turnstile,broker,t-1,B1,0,entrance,,,{},"
+
+
+def test_a_gate_without_fail_mode_egress_and_open_limit_is_refused(tmp_path: Path) -> None:
+    found = mistakes(tmp_path, rows=(METER, TURNSTILE.format("")))
+    keys = ["settings.fail_mode", "settings.egress", "settings.open_limit_s"]
+    assert [(file, key) for file, key, _, _ in found] == [("devices.csv", key) for key in keys]
+    assert {what for _, _, what, _ in found} == {"not given"}
+
+
+def test_a_gate_that_says_them_is_taken(tmp_path: Path) -> None:
+    row = TURNSTILE.format("fail_mode=open;egress=true;open_limit_s=600")
+    _, gate = load(tmp_path, rows=(METER, row)).devices()
+    said = {"fail_mode": "open", "egress": True, "open_limit_s": 600.0, "key_file": ""}
+    assert gate.profile.chosen == said
+    assert gate.profile.commands["hold_open"].arguments["duration"].maximum == 600
