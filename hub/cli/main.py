@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from hub.cli import check, demo, history, read, run, show
+from hub.cli import check, demo, history, office, read, run, show, tell
 from hub.errors import ConfigErrors, HubError
 
 EXIT_MISTAKE = 2
@@ -27,6 +27,12 @@ app.command("devices")(show.devices)
 app.command("links")(show.links)
 app.command("health")(show.health)
 app.command("quarantine")(show.quarantine)
+app.command("send")(tell.send)
+app.command("commands")(tell.commands)
+app.command("why")(tell.why)
+app.command("approve")(tell.approve)
+app.add_typer(office.audit_app, name="audit")
+app.add_typer(office.keys_app, name="keys")
 
 
 def main() -> None:

@@ -1,0 +1,124 @@
+"""The running hub's HTTP interface, as the command line uses it on the same box."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import httpx2
+import msgspec
+
+from hub.config import load_config
+from hub.errors import ConfigError, HubError
+
+KEY_VARIABLE = "DORMHUB_KEY"
+KEY_FILE = "admin.key"
+TIMEOUT_S = 30.0
+Shape = TypeVar("Shape")
+
+
+class ProblemField(msgspec.Struct, frozen=True):
+    """One field the hub complained of."""
+
+    field: str = ""
+    reason: str = ""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """An RFC 9457 problem document, as far as a person wants to read it."""
+
+    title: str = ""
+    detail: str = ""
+    errors: list[ProblemField] = []
+
+
+class Answered(HubError):
+    """The hub refused, with its words and its status."""
+
+    def __init__(self, status: int, problem: Problem) -> None:
+        self.status = status
+        fields = "; ".join(f"{item.field}: {item.reason}" for item in problem.errors)
+        super().__init__(" - ".join(filter(None, (problem.title, problem.detail, fields))))
+
+
+class HubClient:
+    """Asks the hub whose configuration is in `folder`, with the key of this box or of the environment."""
+
+    def __init__(self, folder: Path) -> None:
+        config = load_config(folder)
+        self._http = httpx2.Client(
+            base_url=f"http://{config.api.listen}",
+            headers={"Authorization": f"Bearer {_key(config.data)}"},
+            timeout=TIMEOUT_S,
+            trust_env=False,
+        )
+
+    def __enter__(self) -> HubClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def get(self, path: str, shape: type[Shape], query: Mapping[str, str | int | float]) -> Shape:
+        """What stands at this path; raises Answered, or HubError when no hub answers."""
+        return self._ask("GET", path, shape, query=query)
+
+    def post(
+        self,
+        path: str,
+        shape: type[Shape],
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Shape:
+        """Ask for a change; raises Answered, or HubError when no hub answers."""
+        return self._ask("POST", path, shape, body=body, headers=headers)
+
+    def delete(self, path: str) -> None:
+        """End what stands at this path; raises Answered, or HubError when no hub answers."""
+        self._ask("DELETE", path, type(None))
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        shape: type[Shape],
+        *,
+        query: Mapping[str, str | int | float] | None = None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Shape:
+        content = None if body is None else msgspec.json.encode(body)
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        try:
+            answer = self._http.request(
+                method, path, params=dict(query or {}), content=content, headers=sent
+            )
+        except httpx2.HTTPError as error:
+            raise HubError(f"no hub answers at {self._http.base_url}: {error}") from None
+        if answer.status_code >= 400:
+            raise Answered(answer.status_code, _problem(answer.content))
+        return msgspec.json.decode(answer.content or b"null", type=shape)
+
+
+def _problem(content: bytes) -> Problem:
+    try:
+        return msgspec.json.decode(content, type=Problem)
+    except msgspec.DecodeError:
+        return Problem(title="the hub refused")
+
+
+def _key(data: Path) -> str:
+    key = os.environ.get(KEY_VARIABLE)
+    if key:
+        return key
+    try:
+        return (data / KEY_FILE).read_text("ascii").strip()
+    except OSError as error:
+        raise ConfigError(
+            file=str(data / KEY_FILE),
+            key="key",
+            found=str(error.strerror),
+            hint=f"start the hub once, or set {KEY_VARIABLE}",
+        ) from None

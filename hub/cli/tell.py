@@ -1,0 +1,214 @@
+"""`dormhub send`, `commands`, `why`, `approve`: telling devices, and what became of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hub.cli.hub_client import HubClient
+from hub.cli.moments import when
+from hub.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from hub.clock import SystemClock
+from hub.command import State
+from hub.errors import ConfigError
+
+EXIT_CODES = {
+    State.CONFIRMED: 0,
+    State.REFUSED: 10,
+    State.FAILED: 11,
+    State.EXPIRED: 12,
+    State.UNKNOWN: 13,
+}
+EXIT_OPEN = 14  # not ended yet: queued, held, sent or acknowledged
+_STEP_S = 20.0
+Scalar = bool | int | float | str
+
+
+class CommandRow(msgspec.Struct, frozen=True):
+    """A command as the hub shows it."""
+
+    id: str
+    device: str
+    name: str
+    arguments: dict[str, Scalar]
+    actor: str
+    cause: str
+    key: str
+    priority: str
+    state: State
+    reason: str
+    held: bool
+    created_ms: int
+    expires_ms: int
+    sent_ms: int | None
+    finished_ms: int | None
+    attempts: int
+    proof: str
+
+
+class FrameRow(msgspec.Struct, frozen=True):
+    """Raw bytes of one try, as hexadecimal text."""
+
+    time_ms: int
+    outgoing: bool
+    data: str
+
+
+class AttemptRow(msgspec.Struct, frozen=True):
+    """One try."""
+
+    number: int
+    sent_ms: int
+    answered_ms: int | None
+    answer: str
+    reason: str
+    frames: list[FrameRow]
+
+
+class CommandWhole(msgspec.Struct, frozen=True):
+    """A command with its tries."""
+
+    command: CommandRow
+    attempts: list[AttemptRow]
+
+
+class CommandRows(msgspec.Struct, frozen=True):
+    """Commands, the newest first."""
+
+    commands: list[CommandRow]
+
+
+def parse_arguments(texts: list[str]) -> dict[str, Scalar]:
+    """`name=value` pairs; numbers, true and false are taken as such, everything else as text."""
+    arguments: dict[str, Scalar] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or name in arguments:
+            raise ConfigError(
+                file="command line",
+                key="ARG",
+                found=f"found {text!r}",
+                hint="write NAME=VALUE, once",
+            )
+        arguments[name] = _scalar(value)
+    return arguments
+
+
+def _scalar(text: str) -> Scalar:
+    try:
+        value = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+    return value if isinstance(value, bool | int | float) else text
+
+
+def send(
+    device: Annotated[str, typer.Argument(help="The device's id.")],
+    command: Annotated[str, typer.Argument(help="One of its commands, see docs/profile-list.md.")],
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]…")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    deadline: Annotated[float, typer.Option(help="Seconds; 0: the product's own.", min=0)] = 0,
+    key: Annotated[
+        str, typer.Option(help="Your name for this wish; repeated, it is sent once.")
+    ] = "",
+    cause: Annotated[str, typer.Option(help="Why, for the audit.")] = "command line",
+    wait: Annotated[
+        float, typer.Option(help="Seconds to wait for its end; 0: do not.", min=0)
+    ] = 90,
+) -> None:
+    """Tell a device something, and wait until it is proved.
+
+    Exit code 0 confirmed, 10 refused, 11 failed, 12 expired, 13 unknown (a person must look), 14 not ended.
+    """
+    order = {
+        "device": device,
+        "name": command,
+        "arguments": parse_arguments(arguments or []),
+        "cause": cause,
+        "deadline_s": deadline or None,
+    }
+    headers = {"Idempotency-Key": key or f"cli-{SystemClock().new_id()}"}
+    with HubClient(config) as hub:
+        row = hub.post("/v1/commands", CommandRow, order, headers)
+        end_s = time.monotonic() + wait
+        while not row.state.final and (left_s := end_s - time.monotonic()) > 0:
+            query = {"wait_s": min(_STEP_S, left_s)}
+            row = hub.get(f"/v1/commands/{row.id}", CommandWhole, query).command
+    typer.echo(_sentence(row))
+    raise typer.Exit(EXIT_CODES.get(row.state, EXIT_OPEN))
+
+
+def _sentence(row: CommandRow) -> str:
+    held = ", held until a second person approves it" if row.held and not row.state.final else ""
+    reason = f": {row.reason}" if row.reason else ""
+    return f"{row.id} {row.device} {row.name} {row.state}{reason}{held}"
+
+
+def commands(
+    config: ConfigOption = DEFAULT_CONFIG,
+    device: Annotated[str, typer.Option(help="Only this device's.")] = "",
+    state: Annotated[State | None, typer.Option(help="Only those in this state.")] = None,
+    last: Annotated[int, typer.Option(help="How many of the newest.", min=1, max=1000)] = 50,
+    json: JsonOption = False,
+) -> None:
+    """The newest commands and where they stand."""
+    query: dict[str, str | int | float] = {"device": device, "limit": last}
+    if state is not None:
+        query["state"] = state.value
+    with HubClient(config) as hub:
+        rows = hub.get("/v1/commands", CommandRows, query).commands
+    if json:
+        for row in rows:
+            sys.stdout.write(msgspec.json.encode(row).decode() + "\n")
+        return
+    table = Table("when (UTC)", "id", "device", "command", "state", "tries", "actor", "reason")
+    for row in rows:
+        told = f"{row.name} {_arguments(row)}".strip()
+        state_text = "held" if row.held and not row.state.final else row.state.value
+        made = when(row.created_ms)
+        tries = str(row.attempts)
+        table.add_row(made, row.id, row.device, told, state_text, tries, row.actor, row.reason)
+    Console().print(table)
+
+
+def why(
+    command: Annotated[str, typer.Argument(help="The command's id.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Everything known of one command: who, when, every try with its raw frames, and the proof."""
+    with HubClient(config) as hub:
+        whole = hub.get(f"/v1/commands/{command}", CommandWhole, {})
+    row = whole.command
+    typer.echo(f"{row.device} {row.name} {_arguments(row)}".rstrip())
+    typer.echo(f"{when(row.created_ms)} ordered by {row.actor}: {row.cause or 'no cause given'}")
+    typer.echo(f"{when(row.expires_ms)} latest moment to be sent; priority {row.priority}")
+    for attempt in whole.attempts:
+        typer.echo(f"{when(attempt.sent_ms)} try {attempt.number}")
+        for frame in attempt.frames:
+            arrow = "->" if frame.outgoing else "<-"
+            typer.echo(f"{when(frame.time_ms)}   {arrow} {frame.data}")
+        answered = when(attempt.answered_ms) if attempt.answered_ms else " " * len(when(0))
+        typer.echo(f"{answered} {attempt.answer or 'no answer yet'} {attempt.reason}".rstrip())
+    ended = when(row.finished_ms) if row.finished_ms else "still"
+    typer.echo(f"{ended} {row.state} {row.reason}".rstrip())
+    if row.proof:
+        typer.echo(f"proved by {row.proof}")
+
+
+def approve(
+    command: Annotated[str, typer.Argument(help="The held command's id.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Let a held command go; only a second person may, with a key of their own (DORMHUB_KEY)."""
+    with HubClient(config) as hub:
+        typer.echo(_sentence(hub.post(f"/v1/commands/{command}/approve", CommandRow)))
+
+
+def _arguments(row: CommandRow) -> str:
+    return " ".join(f"{name}={value}" for name, value in row.arguments.items())
