@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
@@ -17,6 +17,10 @@ from hub.ledger.tables import audit, audit_head
 
 _HEAD = 1
 _STEP = 1_000
+_ADD = insert(audit)  # made once: every change of state goes through these four
+_FIRST_HEAD = insert(audit_head)
+_NEXT_HEAD = update(audit_head)
+_READ_HEAD = select(audit_head.c.number, audit_head.c.hash)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,28 +80,17 @@ def append(
         after=after,
     )
     seal = _seal(last.hash, row)
-    connection.execute(
-        insert(audit).values(
-            number=row.number,
-            time_ms=time_ms,
-            actor=actor,
-            cause=cause,
-            subject=subject,
-            action=action,
-            before=before,
-            after=after,
-            hash=seal,
-        )
-    )
+    connection.execute(_ADD, asdict(row) | {"hash": seal})
+    end = {"number": row.number, "hash": seal}
     if last == BEGINNING:
-        connection.execute(insert(audit_head).values(id=_HEAD, number=row.number, hash=seal))
+        connection.execute(_FIRST_HEAD, end | {"id": _HEAD})
     else:
-        connection.execute(update(audit_head).values(number=row.number, hash=seal))
+        connection.execute(_NEXT_HEAD, end)
 
 
 def head(connection: Connection) -> Head:
     """The last link as it is recorded; note it elsewhere to prove later that nothing was rewritten."""
-    row = connection.execute(select(audit_head.c.number, audit_head.c.hash)).first()
+    row = connection.execute(_READ_HEAD).first()
     return Head(number=row.number, hash=row.hash) if row else BEGINNING
 
 

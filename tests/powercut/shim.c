@@ -146,10 +146,12 @@ ssize_t write(int handle, const void *data, size_t length)
     if (kind == NOT_OURS && !says)
         return syscall(SYS_write, handle, data, length);
     pthread_mutex_lock(&lock);
+    if (says) /* before anybody can hear it, so that a kill leaves no word unrecorded */
+        record('A', 0, 0, data, length);
     int64_t offset = says ? 0 : lseek(handle, 0, SEEK_CUR);
     ssize_t done = syscall(SYS_write, handle, data, length);
-    if (done > 0)
-        record(says ? 'A' : 'W', says ? 0 : number_of(handle), offset, data, done);
+    if (done > 0 && !says)
+        record('W', number_of(handle), offset, data, done);
     pthread_mutex_unlock(&lock);
     return done;
 }
