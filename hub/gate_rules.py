@@ -16,8 +16,11 @@ from hub.profile import Profile, Setting
 
 _GATE_HAZARDS = (Hazard.OPEN, Hazard.CLOSE)
 _GATE_POINTS = {"gate_state", "gate_mode", "limit_open", "limit_closed"}
+_MOVED_POINTS = _GATE_POINTS | {"hold_open"}
 _FAIL_MODES = {"open", "closed"}
-_HOLDING_NAME = re.compile(r"(?<!un)(?<!c)lock|(hold|keep|stay).*(clos|shut)|(clos|shut).*(hold|keep)")
+_HOLDING_NAME = re.compile(
+    r"(?<!un)(?<!c)lock|(hold|keep|stay).*(clos|shut)|(clos|shut).*(hold|keep)"
+)
 _HOLDING_WORDS = {"closed", "lock", "locked", "lockdown", "hold_closed", "keep_closed"}
 _HOLDING_STATES = {"gate_mode": {"closed"}, "gate_state": {"locked"}}
 _LASTING_UNITS = {"s", "min", "h"}
@@ -84,6 +87,9 @@ def _holding_mistakes(profile: Profile, spec: CommandSpec) -> Iterator[ConfigErr
         if spec.hazard is Hazard.CLOSE and argument.unit in _LASTING_UNITS:
             yield profile.wrong(f"{place}.unit", f"closing for {argument.unit!r}", _NEVER_HELD)
     for expect in spec.confirm:
+        if expect.point in _MOVED_POINTS and spec.hazard not in _GATE_HAZARDS:
+            hint = 'what moves a gate has hazard = "open" or "close"'
+            yield profile.wrong(f"{key}.hazard", f"found {spec.hazard.value!r}", hint)
         if held := _HOLDING_STATES.get(expect.point, set()) & _possible(spec, expect):
             yield profile.wrong(f"{key}.confirm", f"found {min(map(str, held))!r}", _NEVER_HELD)
 

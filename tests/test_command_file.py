@@ -323,8 +323,17 @@ HOLDS_CLOSED = [
 
 @pytest.mark.parametrize("text", HOLDS_CLOSED)
 def test_no_command_can_hold_a_gate_closed(text: str) -> None:
-    ((_, hint), *_) = mistakes(HEAD + GATE + POINTS + GATE_POINTS + text)
-    assert "no command may hold a gate closed" in hint
+    hints = [hint for _, hint in mistakes(HEAD + GATE + POINTS + GATE_POINTS + text)]
+    assert any("no command may hold a gate closed" in hint for hint in hints)
+
+
+def test_what_moves_a_gate_must_say_so() -> None:
+    text = opening(
+        "mode", hazard='"none"', confirm='[{ point = "gate_mode", equals = "free_both" }]'
+    )
+    ((place, hint),) = mistakes(HEAD + GATE + POINTS + GATE_POINTS + text)
+    assert place == "commands.mode.hazard"
+    assert "open" in hint
 
 
 @pytest.mark.parametrize("name", ["unlock", "open", "release", "set_clock"])
