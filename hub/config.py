@@ -62,6 +62,15 @@ class SinkConfig(BaseModel):
         return dict(self.model_extra or {})
 
 
+class ApiConfig(BaseModel):
+    """[api]: where this box answers HTTP; nowhere when `listen` is empty."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    listen: str = Field(
+        default="127.0.0.1:8080", pattern=r"^$|^(\[[0-9a-fA-F:]+\]|[^\s:/]+):\d{1,5}$"
+    )
+
+
 class HubConfig(BaseModel):
     """The whole of hub.toml."""
 
@@ -70,6 +79,7 @@ class HubConfig(BaseModel):
     uvloop: bool = True
     log: LogConfig = LogConfig()
     journal: JournalConfig = JournalConfig()
+    api: ApiConfig = ApiConfig()
     sinks: Mapping[str, SinkConfig] = {}
 
 

@@ -11,11 +11,13 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import structlog
 
+from hub.api import ApiParts, bind, make_app, serve_api
+from hub.auth import Keys
 from hub.clock import Clock
 from hub.config import HubConfig, load_config
 from hub.control import Control
@@ -59,6 +61,7 @@ class Daemon:
         site: Site,
         journal: Journal,
         ledger: Ledger,
+        listening: socket.socket | None = None,
     ) -> None:
         self._folder = folder
         self._clock = clock
@@ -66,6 +69,7 @@ class Daemon:
         self._site = site
         self._journal = journal
         self._ledger = ledger
+        self._listening = listening
         self._started_ms = clock.now_ms()
         self._followers: list[Follower] = []
         self._supervisor: Supervisor | None = None
@@ -108,6 +112,7 @@ class Daemon:
             await self._supervisor.apply(self._site.links)
             commanding = await control.start(tasks)
             others = [
+                *await self._open_api(tasks, control),
                 tasks.create_task(self._sweep(), name="presence"),
                 tasks.create_task(self._watchdog(), name="watchdog"),
                 tasks.create_task(serve_status(self._config.data, self.status), name="status"),
@@ -216,6 +221,30 @@ class Daemon:
             for host in hosts
         ]
 
+    async def _open_api(
+        self, tasks: asyncio.TaskGroup, control: Control
+    ) -> list[asyncio.Task[None]]:
+        keys = Keys(self._ledger, self._clock)
+        first = await keys.add_first(self._config.data)
+        if first:
+            # Shown this once, to whoever starts the hub by hand; the file is for the box's owner.
+            print(f"API key of the first administrator: {first}", flush=True)
+        if self._listening is None:
+            return []
+        parts = ApiParts(
+            clock=self._clock,
+            journal=self._journal,
+            ledger=self._ledger,
+            registry=control.registry,
+            presence=self.ingest.presence,
+            commands=control.commands,
+            keys=keys,
+            fire=control.safety.latch,
+            status=self.status,
+            utc_offset_h=self._site.utc_offset_h(self._clock.now_ms()),
+        )
+        return [tasks.create_task(serve_api(make_app(parts), self._listening), name="api")]
+
     def _open_sinks(self) -> None:
         for name, sink_config in self._config.sinks.items():
             sink = open_sink(
@@ -315,7 +344,14 @@ async def serve(folder: Path, *, clock: Clock, stop: asyncio.Event) -> None:
         open_journal(config.data / "journal.db", clock=clock, options=options) as journal,
         open_ledger(config.data / "ledger.db", clock=clock) as ledger,
     ):
-        daemon = Daemon(
-            folder=folder, clock=clock, config=config, site=site, journal=journal, ledger=ledger
-        )
-        await daemon.run(stop)
+        with bind(config.api.listen) if config.api.listen else nullcontext() as listening:
+            daemon = Daemon(
+                folder=folder,
+                clock=clock,
+                config=config,
+                site=site,
+                journal=journal,
+                ledger=ledger,
+                listening=listening,
+            )
+            await daemon.run(stop)

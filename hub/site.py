@@ -25,6 +25,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -59,6 +60,11 @@ class Site:
         """Every device of every link."""
         for link in self.links:
             yield from link.devices
+
+    def utc_offset_h(self, time_ms: int) -> int:
+        """By how many whole hours the site's clocks are ahead of UTC at this time."""
+        ahead = datetime.fromtimestamp(time_ms / 1000, self.timezone).utcoffset() or timedelta()
+        return round(ahead.total_seconds() / 3600)
 
 
 def load_site(folder: Path) -> Site:

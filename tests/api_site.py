@@ -14,8 +14,7 @@ from argon2 import PasswordHasher
 from fastapi import FastAPI
 
 from hub import Device, Link, Place, Reading, SystemClock, load_profiles
-from hub.api import ApiParts, make_app, serve_api
-from hub.api.server import bind
+from hub.api import ApiParts, bind, make_app, serve_api
 from hub.auth import Keys, Role
 from hub.commands import Commands
 from hub.ingest import Ingest

@@ -39,7 +39,10 @@ class HubProcess:
         """Start it and return at once."""
         log = (self.folder / "hub.log").open("ab")
         command = [sys.executable, "-m", "hub.cli.main", "run", "--config", str(self.folder)]
-        self.process = subprocess.Popen(command, stdout=log, stderr=log, env=dict(os.environ))
+        environment = dict(os.environ)
+        if "[api]" not in self._hub_file:  # or hubs of tests side by side would want one port
+            environment["DORMHUB_API__LISTEN"] = ""
+        self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         log.close()
 
     def start(self) -> None:
@@ -51,6 +54,11 @@ class HubProcess:
     @property
     def status(self) -> Status | None:
         return read_status(self.data)
+
+    @property
+    def _hub_file(self) -> str:
+        path = self.folder / "hub.toml"
+        return path.read_text("utf-8") if path.exists() else ""
 
     @property
     def _ended(self) -> bool:

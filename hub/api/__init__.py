@@ -2,6 +2,6 @@
 
 from hub.api.app import make_app
 from hub.api.parts import ApiParts
-from hub.api.server import serve_api
+from hub.api.server import bind, serve_api
 
-__all__ = ["ApiParts", "make_app", "serve_api"]
+__all__ = ["ApiParts", "bind", "make_app", "serve_api"]
