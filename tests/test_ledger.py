@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import stat
 from pathlib import Path
 
 import pytest
@@ -215,6 +216,14 @@ async def test_the_connection_that_writes_syncs_every_commit(tmp_path: Path) -> 
         assert (
             await ledger.read(lambda c: c.exec_driver_sql("PRAGMA wal_autocheckpoint").scalar())
         ) == 0
+
+
+async def test_the_files_are_for_their_owner_alone(tmp_path: Path) -> None:
+    async with open_ledger(tmp_path / "ledger.db", clock=CLOCK) as ledger:
+        await ledger.run(lambda connection: add(connection, 1))
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+    assert set(modes) >= {"ledger.db", "ledger.db-wal", "ledger.db.lock"}
+    assert set(modes.values()) == {0o600}
 
 
 async def test_a_work_may_look_before_it_writes(tmp_path: Path) -> None:

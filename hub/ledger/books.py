@@ -158,6 +158,8 @@ def open_books(url: URL, lock: Lock | None, clock: Clock) -> Engine:
     engine = writing_engine(url)
     try:
         with store_errors(name):
+            if path:  # for its owner alone; SQLite gives its -wal and -shm the same rights
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             with engine.connect() as connection:
                 if path:
                     _check_whole(name, connection, clock)
