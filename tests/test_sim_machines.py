@@ -150,7 +150,7 @@ def test_the_fire_contact_opens_the_arm_and_holds_it() -> None:
 def test_a_barriers_cars_pass_under_an_open_arm() -> None:
     ledger = Ledger()
     barrier = Barrier(birth("barrier-1", "generic_barrier", ledger))
-    seen = [barrier.show(NOW_MS + s * 500) for s in range(3 * 7200)]
+    seen = [barrier.show(NOW_MS + s * 1000) for s in range(6 * 3600)]
     under = [shown for shown in seen if shown["loop_safety"]]
     assert list(ledger.entries("barrier-1", Deed.PASSED))
     assert all(shown["limit_open"] for shown in under)
