@@ -35,7 +35,9 @@ def link(*, up: bool) -> LinkStatus:
 
 
 def sink(last_error: str) -> SinkStatus:
-    return SinkStatus(name="far", lag=0, oldest_ms=None, delivered=1, rejected=0, last_error=last_error)
+    return SinkStatus(
+        name="far", lag=0, oldest_ms=None, delivered=1, rejected=0, last_error=last_error
+    )
 
 
 def status() -> Status:
