@@ -219,9 +219,20 @@ class Daemon:
             self._supervisor.hosts[link].count("refused", reason)
 
     async def _sweep(self) -> None:
+        """Judge silences; while the journal refuses, that is said, and no device is blamed for it."""
+        storing = True
         while True:
             await self._clock.sleep(SWEEP_PERIOD_S)
-            self.ingest.sweep()
+            reason = self._journal.stats().reason
+            if reason:
+                self.ingest.presence.excuse(self._clock.monotonic_s())
+            else:
+                self.ingest.sweep()
+            if storing and reason:
+                _log.error("journal refuses readings", reason=reason)
+            elif not storing and not reason:
+                _log.info("journal stores again")
+            storing = not reason
 
     async def _watchdog(self) -> None:
         """Tell the service manager that work goes on: the loop turns and the journal's writer answers."""

@@ -81,3 +81,11 @@ def test_a_changed_configuration_keeps_what_is_known_of_those_that_stay() -> Non
 
 def test_a_value_is_stale_after_three_periods() -> None:
     assert (is_stale(180, 60), is_stale(180.1, 60)) == (False, True)
+
+
+def test_nobodys_silence_counts_while_nothing_could_be_stored() -> None:
+    known = board()
+    known.heard(said({"voltage_l1": 230.0}), 0)
+    known.excuse(100)
+    assert known.sweep(130) == []
+    assert len(known.sweep(131)) == 1
