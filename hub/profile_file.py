@@ -14,7 +14,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from hub.errors import ConfigError, ConfigErrors
+from hub.errors import ConfigError, ConfigErrors, unreadable
 from hub.points import POINTS, Point, PointType, unit_factor, units_of
 from hub.profile import Confidence, PointSpec, Profile, Scalar, Setting
 from hub.toml_table import Table, plain
@@ -382,3 +382,5 @@ def _read_text(file: str, item: Traversable) -> str:
         raise ConfigError(
             file=file, key=place, found="not UTF-8", hint="save it as UTF-8"
         ) from None
+    except OSError as error:
+        raise unreadable(file, error) from None

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from hub.errors import ConfigError, ConfigErrors
+from hub.errors import ConfigError, ConfigErrors, unreadable
 from hub.model import Device, Link, Place
 from hub.profile_file import ProfileLibrary, load_profiles
 
@@ -106,6 +106,8 @@ def _read_toml(path: Path, errors: list[ConfigError]) -> dict[str, object]:
         errors.append(_site_error(path, "TOML", str(error), "mend the syntax"))
     except UnicodeDecodeError as error:
         errors.append(_site_error(path, f"byte {error.start}", "not UTF-8", "save it as UTF-8"))
+    except OSError as error:
+        errors.append(unreadable(path, error))
     # Without its links no device can be judged, and a thousand errors would hide this one.
     raise ConfigErrors(tuple(errors))
 
@@ -197,6 +199,9 @@ class _DeviceRows:
             return
         except UnicodeDecodeError as error:
             self._wrong(0, f"byte {error.start}", "not UTF-8", "save it as CSV UTF-8")
+            return
+        except OSError as error:
+            self._errors.append(unreadable(self._path, error))
             return
         try:
             yield from self._checked(csv.DictReader(io.StringIO(text, newline=""), strict=True))
