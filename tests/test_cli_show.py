@@ -29,6 +29,15 @@ SIMULATED = (
     "b1-102,eastron_sdm120,gateway,2,B1,102,1\n"
     "washer-1,generic_washer,broker,washer-1,B2,laundry,1\n"
 )
+CAMERA = "camera-1,zhenshi_lpr,broker,9f1b-77,gate,,3600\n"
+PLATE, PLATE_TOPIC = "粤A12345", "device/9f1b-77/message/up/ivs_result"
+PLATE_RESULT = (
+    '{"id":"c1","sn":"9f1b-77","name":"ivs_result","version":"1.0","timestamp":1788220803,'
+    '"payload":{"type":"ivs_result","body":{"result":{"PlateResult":{"license":"57KkQTEyMzQ1",'
+    '"confidence":98,"colorType":1,"type":1,"direction":4,"triggerType":1,"plateid":20417,'
+    '"unique_id":"9f1b-77-20417","isoffline":0,"is_fake_plate":0,'
+    '"timeStamp":{"Timeval":{"sec":1788220800,"usec":12}}}}}}}'
+)
 DEAD = "b1-109,eastron_sdm120,gateway,9,B1,109,1\n"
 
 
@@ -38,6 +47,7 @@ class House:
 
     hub: HubProcess
     alone: Path
+    broker: int
 
 
 def sited(folder: Path, bus: int, broker: int, devices: str) -> Path:
@@ -56,18 +66,20 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder, bus = tmp_path_factory.mktemp("house"), free_port()
     with running(mosquitto_server(folder / "mosquitto")) as broker:
         real = sited(folder / "real", bus, broker.port, SIMULATED)
-        config = sited(folder / "hub" / "config", bus, broker.port, SIMULATED + DEAD)
-        alone = sited(folder / "alone" / "config", bus, broker.port, SIMULATED + DEAD)
+        config = sited(folder / "hub" / "config", bus, broker.port, SIMULATED + DEAD + CAMERA)
+        alone = sited(folder / "alone" / "config", bus, broker.port, SIMULATED + DEAD + CAMERA)
         sim = [sys.executable, "-m", "simulators.command", "--speed", "0", "--config", str(real)]
         with subprocess.Popen(sim, stdout=subprocess.DEVNULL) as campus:
             try:
                 wait_until(lambda: port_answers(bus))
                 with hub_process(config) as hub:
+                    wait_until(lambda: is_up(hub))
+                    publish.single(PLATE_TOPIC, PLATE_RESULT, qos=1, port=broker.port)
                     wait_until(lambda: settled(hub))
                     bad = "dormhub/up/washer-1/state"
                     publish.single(bad, "{nonsense", qos=1, port=broker.port)
                     wait_until(lambda: "nonsense" in dormhub(hub.folder, "quarantine").stdout)
-                    yield House(hub=hub, alone=alone)
+                    yield House(hub=hub, alone=alone, broker=broker.port)
             finally:
                 campus.kill()
 
@@ -75,7 +87,11 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 def settled(hub: HubProcess) -> bool:
     """Whether the hub has counted on every link, heard all who live and missed the one who does not."""
     status = hub.status
-    return status is not None and (status.online, status.offline) == (3, 1) and counted(hub)
+    return status is not None and (status.online, status.offline) == (4, 1) and counted(hub)
+
+
+def is_up(hub: HubProcess) -> bool:
+    return hub.status is not None and all(link.up for link in hub.status.links)
 
 
 def counted(hub: HubProcess) -> bool:
@@ -109,13 +125,13 @@ def test_devices_shows_who_is_there_where_and_what_they_said(house: House) -> No
     assert "energy_import" in meter
     assert "unknown" in row_with(said.stdout, "b1-109")
     assert "washer_state" in row_with(said.stdout, "washer-1")
-    assert said.stdout.splitlines()[-1] == "4 devices: 3 online, 0 offline, 1 unknown"
+    assert said.stdout.splitlines()[-1] == "5 devices: 4 online, 0 offline, 1 unknown"
 
 
 def test_devices_as_json_is_one_object_a_line(house: House) -> None:
     said = dormhub(house.hub.folder, "devices", "--json")
     rows = [msgspec.json.decode(line, type=DeviceRow) for line in said.stdout.splitlines()]
-    assert [row.id for row in rows] == ["b1-101", "b1-102", "b1-109", "washer-1"]
+    assert [row.id for row in rows] == ["b1-101", "b1-102", "b1-109", "washer-1", "camera-1"]
     assert rows[0].presence is Presence.ONLINE
     assert rows[0].values["voltage_l1"]
     assert rows[2].values == {}
@@ -162,7 +178,7 @@ def test_health_is_green_with_exit_code_0(house: House) -> None:
     said = dormhub(house.hub.folder, "health")
     assert said.returncode == 0
     assert said.stdout.startswith("green North campus")
-    assert "devices: 3 online, 1 offline, 0 unknown" in said.stdout
+    assert "devices: 4 online, 1 offline, 0 unknown" in said.stdout
 
 
 def test_health_as_json_is_the_status(house: House) -> None:
@@ -181,7 +197,7 @@ def test_health_without_a_hub_is_not_well(house: House) -> None:
 def test_watch_shows_the_table_and_ends_by_itself(house: House) -> None:
     said = dormhub(house.hub.folder, "watch", "--seconds", "1")
     assert said.returncode == 0
-    assert "North campus: 4 devices" in said.stdout
+    assert "North campus: 5 devices" in said.stdout
     assert "b1-101" in said.stdout
 
 
@@ -272,3 +288,40 @@ def test_quarantine_as_json_is_one_object_a_line(house: House) -> None:
     said = dormhub(house.hub.folder, "quarantine", "--json")
     rows = [msgspec.json.decode(line) for line in said.stdout.splitlines()]
     assert [row["source"] for row in rows] == ["dormhub/up/washer-1/state"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("devices",),
+        ("devices", "--json"),
+        ("history", "camera-1", "plate"),
+        ("history", "camera-1", "plate", "--as", "csv"),
+        ("health", "--json"),
+        ("links", "--json"),
+        ("quarantine",),
+    ],
+)
+def test_no_command_shows_a_number_plate(house: House, arguments: tuple[str, ...]) -> None:
+    said = dormhub(house.hub.folder, *arguments)
+    assert said.returncode == 0
+    assert PLATE not in said.stdout + said.stderr
+
+
+def test_a_number_plate_that_was_read_is_hidden_and_stays_out_of_the_log(house: House) -> None:
+    command = [sys.executable, "-m", "hub.cli.main", "read", "camera-1", "--json", "--timeout"]
+    command += ["30", "--config", str(house.hub.folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as asking:
+        wait_until(lambda: car_passes(house) and asking.poll() is not None)
+        assert asking.stdout is not None
+        said = asking.stdout.read()
+    assert msgspec.json.decode(said, type=Reading).values["plate"] == "***"
+    stored = [reading for reading in house.hub.readings() if reading.device == "camera-1"]
+    assert stored[0].values["plate"] == PLATE
+    assert PLATE not in house.hub.log
+    assert "***" in dormhub(house.hub.folder, "history", "camera-1", "plate").stdout
+
+
+def car_passes(house: House) -> bool:
+    publish.single(PLATE_TOPIC, PLATE_RESULT, qos=1, port=house.broker)
+    return True
