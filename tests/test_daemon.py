@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -107,9 +108,16 @@ def test_files_may_change_faster_than_a_link_can_close(tmp_path: Path) -> None:
 
 def test_a_change_told_while_it_starts_is_taken_when_it_has_started(tmp_path: Path) -> None:
     hub = HubProcess(folder=site_of(tmp_path, free_port()))
+    slow = hub.folder / "profiles" / "own_meter.toml"
+    slow.parent.mkdir()
+    os.mkfifo(slow)
     hub.launch()
-    wait_until(lambda: (hub.data / "journal.db.lock").exists())
-    hub.reload()
+    with slow.open(
+        "w"
+    ) as reading:  # opens when the hub reads it: it waits here in the midst of its start
+        hub.reload()
+        reading.write(Path("drivers/profiles/generic_meter.toml").read_text("utf-8"))
+        slow.unlink()
     wait_until(lambda: "configuration taken" in hub.log)
     assert hub.stop() == 0
 
