@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from hub.cli import check, demo, history, read, run, show
+from hub.cli import check, demo, doctor, history, read, run, show
 from hub.errors import ConfigErrors, HubError
 
 EXIT_MISTAKE = 2
@@ -27,6 +27,7 @@ app.command("devices")(show.devices)
 app.command("links")(show.links)
 app.command("health")(show.health)
 app.command("quarantine")(show.quarantine)
+app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:
