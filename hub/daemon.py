@@ -250,6 +250,8 @@ class Daemon:
             await self._clock.sleep(period_s)
             with suppress(StoreError):  # a full disk is no reason to be restarted
                 await self._journal.keep_poison(())
+            if not self._journal.writer.alive:
+                raise StoreError("the journal's writer is gone; only a restart brings it back")
             notify("WATCHDOG=1")
 
 
