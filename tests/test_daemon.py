@@ -56,6 +56,12 @@ def install_stranger(folder: Path) -> None:
     (known / "entry_points.txt").write_text(points, "utf-8")
 
 
+def started(folder: Path) -> subprocess.CompletedProcess[str]:
+    """A hub that is expected to end by itself, and what it said."""
+    command = [sys.executable, "-m", "hub.cli.main", "run", "--config", str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+
+
 def is_up(hub: HubProcess, link: str = "mqtt") -> bool:
     return any(item.id == link and item.up for item in hub.status.links) if hub.status else False
 
@@ -141,13 +147,7 @@ def test_a_data_folder_that_cannot_be_made_is_said_in_clear_words(
 ) -> None:
     folder = site_of(tmp_path, free_port())
     (folder / "hub.toml").write_text(f'data = "{data}"\n', "utf-8")
-    refused = subprocess.run(
-        [sys.executable, "-m", "hub.cli.main", "run", "--config", str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
+    refused = started(folder)
     assert refused.returncode == 2
     assert refused.stderr.startswith(f"dormhub: {folder}/hub.toml: data: {data}: ")
 
@@ -171,16 +171,10 @@ def test_a_second_hub_on_the_same_data_is_refused_in_clear_words(
 ) -> None:
     folder = site_of(tmp_path, mosquitto.port)
     with hub_process(folder) as hub:
-        second = subprocess.run(
-            [sys.executable, "-m", "hub.cli.main", "run", "--config", str(folder)],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
+        second = started(folder)
         assert second.returncode == 2
         assert "journal.db" in second.stderr
-        assert is_up(hub) or hub.status is not None
+        assert hub.status is not None
 
 
 def test_a_damaged_journal_is_said_at_start_and_left_as_it_is(tmp_path: Path) -> None:
@@ -188,13 +182,7 @@ def test_a_damaged_journal_is_said_at_start_and_left_as_it_is(tmp_path: Path) ->
     journal = tmp_path / "data" / "journal.db"
     journal.parent.mkdir()
     journal.write_bytes(b"this was a journal once " * 1000)
-    refused = subprocess.run(
-        [sys.executable, "-m", "hub.cli.main", "run", "--config", str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
+    refused = started(folder)
     assert refused.returncode == 2
     assert "journal.db" in refused.stderr
     assert journal.read_bytes().startswith(b"this was a journal once")
@@ -202,13 +190,7 @@ def test_a_damaged_journal_is_said_at_start_and_left_as_it_is(tmp_path: Path) ->
 
 def test_nothing_starts_with_a_mistake_in_any_file(tmp_path: Path) -> None:
     folder = site_of(tmp_path, free_port(), links='[links.bad]\ndriver = "modbus"\nport = 1\n')
-    refused = subprocess.run(
-        [sys.executable, "-m", "hub.cli.main", "run", "--config", str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
+    refused = started(folder)
     assert refused.returncode == 2
     assert "links.bad.host" in refused.stderr
 

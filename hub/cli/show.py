@@ -72,7 +72,8 @@ def presence_of(
     """Presence by the same rule as the hub's, from what is on disk, and the age of the last word."""
     if latest is None:
         return Presence.UNKNOWN, None
-    age_s = max(0.0, (now_ms - latest.received_ms) / 1000)
+    # A word from the future: the clock went back, and nobody knows how old it is. Not fresh.
+    age_s = abs(now_ms - latest.received_ms) / 1000
     if latest.values.get(ONLINE) is False or is_stale(age_s, device.period_s):
         return Presence.OFFLINE, age_s
     return Presence.ONLINE, age_s
