@@ -13,10 +13,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hub.errors import ConfigError, ConfigErrors
+from hub.errors import ConfigError, ConfigErrors, unreadable
 
 HUB_FILE = "hub.toml"
 ENVIRONMENT_PREFIX = "DORMHUB_"
+FOLDER_VARIABLE = "DORMHUB_CONFIG"  # names the folder of these files, so it is none of their keys
 
 
 class LogFormat(StrEnum):
@@ -112,8 +113,10 @@ def load_config(folder: Path, environment: Mapping[str, str] = os.environ) -> Hu
             raise ConfigError(
                 file=str(path), key="TOML", found=str(error), hint="mend the syntax"
             ) from None
+        except OSError as error:
+            raise unreadable(path, error) from None
     for name, text in environment.items():
-        if name.startswith(ENVIRONMENT_PREFIX):
+        if name.startswith(ENVIRONMENT_PREFIX) and name != FOLDER_VARIABLE:
             key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
             _override(document, key.split("__"), text)
     try:

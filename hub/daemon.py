@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -19,9 +19,9 @@ import structlog
 from hub.api import ApiParts, bind, make_app, serve_api
 from hub.auth import Keys
 from hub.clock import Clock
-from hub.config import HubConfig, load_config
+from hub.config import HUB_FILE, HubConfig, load_config
 from hub.control import Control
-from hub.errors import ConfigErrors, HubError, StoreError
+from hub.errors import ConfigError, ConfigErrors, HubError, StoreError
 from hub.follow import Follower
 from hub.ingest import Ingest
 from hub.journal import Journal, JournalOptions, open_journal
@@ -44,7 +44,7 @@ from hub.supervisor import Supervisor
 VERSION = "0.1.0"
 SWEEP_PERIOD_S = 2.0
 AWAY_SHOWN = 1000
-STOP_TIMEOUT_S = 8.0
+STOP_TIMEOUT_S = 8.0  # of the ten seconds promised; the rest is for the journal
 
 _log = structlog.get_logger("hub")
 
@@ -82,8 +82,8 @@ class Daemon:
             stored=self._stored,
         )
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set; returns when everything is closed."""
+    async def run(self, stop: asyncio.Event, changed: asyncio.Event) -> None:
+        """Serve until `stop` is set, taking the files anew each time `changed` is; then close everything."""
         self.ingest.configure(self._site.devices(), [link.id for link in self._site.links])
         self.ingest.remember(
             {
@@ -115,25 +115,34 @@ class Daemon:
                 *await self._open_api(tasks, control),
                 tasks.create_task(self._sweep(), name="presence"),
                 tasks.create_task(self._watchdog(), name="watchdog"),
+                tasks.create_task(self._reloads(changed), name="reload"),
                 tasks.create_task(serve_status(self._config.data, self.status), name="status"),
                 *(
                     tasks.create_task(follower.run(), name=f"sink {follower.status.name}")
                     for follower in self._followers
                 ),
             ]
-            with _signals(stop, lambda: tasks.create_task(self.reload(), name="reload")):
-                notify("READY=1")
-                _log.info("hub is ready", links=len(self._site.links), site=self._site.name)
-                await stop.wait()
+            notify("READY=1")
+            _log.info("hub is ready", links=len(self._site.links), site=self._site.name)
+            await stop.wait()
             notify("STOPPING=1")
+            overdue = asyncio.get_running_loop().call_later(STOP_TIMEOUT_S, _leave_behind)
             for task in commanding:  # nothing new is told to a device whose link is closing
                 task.cancel()
-            await self._supervisor.stop()
-            for task in others:
+            for task in others:  # at the same time as the links: each may take its time to close
                 task.cancel()
+            await self._supervisor.stop()
+        overdue.cancel()
+
+    async def _reloads(self, changed: asyncio.Event) -> None:
+        """One after the other, however fast they are asked for."""
+        while True:
+            await changed.wait()
+            changed.clear()
+            await self.reload()
 
     async def reload(self) -> None:
-        """Take the changed files; a mistake in them is said and everything stays as it was."""
+        """Take the changed files; a mistake in them is said and everything stays as it was. One at a time."""
         notify("RELOADING=1\nMONOTONIC_USEC=" + str(int(self._clock.monotonic_s() * 1e6)))
         try:
             site = await asyncio.to_thread(load_site, self._folder)
@@ -251,7 +260,7 @@ class Daemon:
                 sink_config.type,
                 sink_config.settings(),
                 self.ingest,
-                file=str(self._folder / "hub.toml"),
+                file=str(self._folder / HUB_FILE),
                 key=f"sinks.{name}",
             )
             self._followers.append(Follower(name, sink, self._journal, self._clock))
@@ -285,9 +294,20 @@ class Daemon:
             self._supervisor.hosts[link].count("refused", reason)
 
     async def _sweep(self) -> None:
+        """Judge silences; while the journal refuses, that is said, and no device is blamed for it."""
+        storing = True
         while True:
             await self._clock.sleep(SWEEP_PERIOD_S)
-            self.ingest.sweep()
+            reason = self._journal.stats().reason
+            if reason:
+                self.ingest.presence.excuse(self._clock.monotonic_s())
+            else:
+                self.ingest.sweep()
+            if storing and reason:
+                _log.error("journal refuses readings", reason=reason)
+            elif not storing and not reason:
+                _log.info("journal stores again")
+            storing = not reason
 
     async def _watchdog(self) -> None:
         """Tell the service manager that work goes on: the loop turns and the journal's writer answers."""
@@ -296,20 +316,29 @@ class Daemon:
             await self._clock.sleep(period_s)
             with suppress(StoreError):  # a full disk is no reason to be restarted
                 await self._journal.keep_poison(())
+            if not self._journal.writer.alive:
+                raise StoreError("the journal's writer is gone; only a restart brings it back")
             notify("WATCHDOG=1")
 
 
 @contextmanager
-def _signals(stop: asyncio.Event, reload: Callable[[], object]) -> Iterator[None]:
+def _signals(stop: asyncio.Event, changed: asyncio.Event) -> Iterator[None]:
     loop = asyncio.get_running_loop()
-    actions = {signal.SIGTERM: stop.set, signal.SIGINT: stop.set, signal.SIGHUP: reload}
-    for number, action in actions.items():
-        loop.add_signal_handler(number, action)
+    events = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: changed}
+    for number, event in events.items():
+        loop.add_signal_handler(number, event.set)
     try:
         yield
     finally:
-        for number in actions:
+        for number in events:
             loop.remove_signal_handler(number)
+
+
+def _leave_behind() -> None:
+    """Something does not end when told to: go without it. All that was acknowledged is on disk."""
+    names = sorted(task.get_name() for task in asyncio.all_tasks())
+    _log.error("these did not end in time and are left behind", tasks=names)
+    os._exit(1)
 
 
 def notify(message: str) -> None:
@@ -330,6 +359,12 @@ async def serve(folder: Path, *, clock: Clock, stop: asyncio.Event) -> None:
 
     Raises ConfigError or StoreError when it cannot start.
     """
+    changed = asyncio.Event()
+    with _signals(stop, changed):
+        await _serve(folder, clock, stop, changed)
+
+
+async def _serve(folder: Path, clock: Clock, stop: asyncio.Event, changed: asyncio.Event) -> None:
     config = load_config(folder)
     site = load_site(folder)
     mistakes = link_mistakes(site.links)
@@ -339,7 +374,12 @@ async def serve(folder: Path, *, clock: Clock, stop: asyncio.Event) -> None:
         keep_days=config.journal.keep_days,
         size_max_bytes=int(config.journal.max_size_gb * 1e9),
     )
-    config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        hint = "name a folder in which this user may write"
+        found = f"{config.data}: {error.strerror}"
+        raise ConfigError(file=str(folder / HUB_FILE), key="data", found=found, hint=hint) from None
     async with (
         open_journal(config.data / "journal.db", clock=clock, options=options) as journal,
         open_ledger(config.data / "ledger.db", clock=clock) as ledger,
@@ -354,4 +394,4 @@ async def serve(folder: Path, *, clock: Clock, stop: asyncio.Event) -> None:
                 ledger=ledger,
                 listening=listening,
             )
-            await daemon.run(stop)
+            await daemon.run(stop, changed)

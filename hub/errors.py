@@ -49,6 +49,13 @@ class ConfigErrors(ConfigError):
         self.args = ("\n".join(str(error) for error in self.errors),)
 
 
+def unreadable(file: object, error: OSError) -> ConfigError:
+    """The mistake of a file that is there and cannot be read: a folder, or another user's."""
+    found = error.strerror or str(error)
+    hint = "make it a file that this user may read"
+    return ConfigError(file=str(file), key="file", found=found, hint=hint)
+
+
 class LinkError(HubError):
     """The link is down (refused, reset, unplugged); opening it again later may work."""
 

@@ -51,6 +51,7 @@ class Ingest:
         """Know exactly these devices and links from now on."""
         self._devices = {device.id: device for device in devices}
         self._links = frozenset(links)
+        self._plausibility.forget_products()
         self.presence.configure(self._devices.values(), self._clock.monotonic_s())
 
     def remember(self, latest: Mapping[str, Iterable[tuple[str, Value, int]]]) -> None:

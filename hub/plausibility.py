@@ -89,6 +89,10 @@ class Plausibility:
         self._common = rules_for(None)
         self._tracks: dict[tuple[str, str], _Track] = {}
 
+    def forget_products(self) -> None:
+        """Profiles were read anew: the rules of the old ones must not be taken for those of the new."""
+        self._rules.clear()
+
     def remember(self, device: str, values: Iterable[tuple[str, Value, int]]) -> None:
         """Take what was stored last (point, value, time) as where the device's counters stand."""
         for name, value, time_ms in values:
@@ -123,7 +127,7 @@ class Plausibility:
     def _rules_of(self, device: Device | None) -> dict[str, Rule]:
         if device is None:
             return self._common
-        # By identity: devices of one product share one Profile object, which outlives this cache.
+        # By identity: devices of one product share one Profile object, alive until `forget_products`.
         rules = self._rules.get(id(device.profile))
         if rules is None:
             rules = self._rules[id(device.profile)] = rules_for(device)
@@ -155,11 +159,12 @@ class Plausibility:
 
 def _doubted(track: _Track, rule: Rule, value: int, time_ms: int) -> Verdict:
     """A counter that fell or jumped: refused until it has agreed with itself several times."""
-    agrees = track.proofs > 0 and _step_is_possible(
-        rule, value - track.doubt_value, time_ms - track.doubt_ms
-    )
-    track.proofs = track.proofs + 1 if agrees else 1
-    track.doubt_ms, track.doubt_value = time_ms, value
+    if track.proofs == 0 or time_ms > track.doubt_ms:  # the same message once more proves nothing
+        agrees = track.proofs > 0 and _step_is_possible(
+            rule, value - track.doubt_value, time_ms - track.doubt_ms
+        )
+        track.proofs = track.proofs + 1 if agrees else 1
+        track.doubt_ms, track.doubt_value = time_ms, value
     if track.proofs < _RESET_PROOFS:
         what = "fell" if value < track.value else "jumped"
         return Verdict(bad=f"counter {what} from {track.value} to {value}")

@@ -98,6 +98,11 @@ class PresenceBoard:
                 changes.append(self._move(track, Presence.OFFLINE, reason))
         return [change for change in changes if change is not None]
 
+    def excuse(self, now_s: float) -> None:
+        """Nobody's silence up to now counts: what they said could not be stored."""
+        for track in self._tracks.values():
+            track.heard_s = now_s
+
     def of(self, device: str) -> Track | None:
         """What is known of a device."""
         return self._tracks.get(device)

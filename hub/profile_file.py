@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hub.command_file import read_commands
 from hub.confidence import Confidence
-from hub.errors import ConfigError, ConfigErrors
+from hub.errors import ConfigError, ConfigErrors, unreadable
 from hub.gate_rules import check_gate
 from hub.points import POINTS, Point, PointType, Scalar, unit_factor, units_of
 from hub.profile import PointSpec, Profile, Setting
@@ -330,3 +330,5 @@ def _read_text(file: str, item: Traversable) -> str:
         raise ConfigError(
             file=file, key=place, found="not UTF-8", hint="save it as UTF-8"
         ) from None
+    except OSError as error:
+        raise unreadable(file, error) from None

@@ -29,7 +29,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from hub.errors import ConfigError, ConfigErrors
+from hub.errors import ConfigError, ConfigErrors, unreadable
 from hub.model import Device, Link, Place
 from hub.profile_file import ProfileLibrary, load_profiles
 from hub.safety_rules import SafetyRules, read_safety
@@ -118,6 +118,8 @@ def _read_toml(path: Path, errors: list[ConfigError]) -> dict[str, object]:
         errors.append(_site_error(path, "TOML", str(error), "mend the syntax"))
     except UnicodeDecodeError as error:
         errors.append(_site_error(path, f"byte {error.start}", "not UTF-8", "save it as UTF-8"))
+    except OSError as error:
+        errors.append(unreadable(path, error))
     # Without its links no device can be judged, and a thousand errors would hide this one.
     raise ConfigErrors(tuple(errors))
 
@@ -227,6 +229,9 @@ class _DeviceRows:
             return
         except UnicodeDecodeError as error:
             self._wrong(0, f"byte {error.start}", "not UTF-8", "save it as CSV UTF-8")
+            return
+        except OSError as error:
+            self._errors.append(unreadable(self._path, error))
             return
         try:
             yield from self._checked(csv.DictReader(io.StringIO(text, newline=""), strict=True))

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 
@@ -17,7 +18,6 @@ import msgspec
 SOCKET_NAME = "hub.sock"
 ANSWER_TIMEOUT_S = 5.0
 _ANSWER_MAX_BYTES = 16 * 1024 * 1024
-_PATH_MAX = 100  # the system's limit for socket paths is 108 with the closing zero
 
 
 class Health(StrEnum):
@@ -101,12 +101,28 @@ def judge(
     return (Health.YELLOW if yellow else Health.GREEN), yellow
 
 
-def socket_path(data: Path) -> Path:
-    """Where the hub that keeps its data in this folder listens; relative when the folder's path is long."""
-    path = data / SOCKET_NAME
-    if len(str(path)) <= _PATH_MAX:
-        return path
-    return Path(os.path.relpath(path))
+@contextmanager
+def _short(data: Path) -> Iterator[str]:
+    """The socket's address, through the open folder: the system takes no more than 107 bytes of path."""
+    folder = os.open(data, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{SOCKET_NAME}"
+    finally:
+        os.close(folder)
+
+
+def _listening(data: Path) -> socket.socket:
+    """A socket of this user alone, in the place of one that a killed hub has left."""
+    (data / SOCKET_NAME).unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        with _short(data) as address:
+            sock.bind(address)
+        (data / SOCKET_NAME).chmod(0o600)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 async def serve_status(data: Path, snapshot: Callable[[], Status]) -> None:
@@ -123,23 +139,20 @@ async def serve_status(data: Path, snapshot: Callable[[], Status]) -> None:
         finally:
             writer.close()
 
-    path = socket_path(data)
-    path.unlink(missing_ok=True)
-    server = await asyncio.start_unix_server(answer, path)
-    path.chmod(0o600)
+    server = await asyncio.start_unix_server(answer, sock=_listening(data))
     try:
         await server.serve_forever()
     finally:
-        path.unlink(missing_ok=True)
+        (data / SOCKET_NAME).unlink(missing_ok=True)
 
 
 def read_status(data: Path) -> Status | None:
     """The status of the hub that keeps its data in this folder; None when none runs there."""
     answer = bytearray()
     try:
-        with socket.socket(socket.AF_UNIX) as sock:
+        with socket.socket(socket.AF_UNIX) as sock, _short(data) as address:
             sock.settimeout(ANSWER_TIMEOUT_S)
-            sock.connect(str(socket_path(data)))
+            sock.connect(address)
             while (chunk := sock.recv(65536)) and len(answer) < _ANSWER_MAX_BYTES:
                 answer += chunk
     except OSError:

@@ -166,16 +166,11 @@ class Supervisor:
 
     async def _serve(self, driver: Driver, host: LinkHost) -> None:
         pause_s = RESTART_FIRST_S
+        made: Driver | None = driver
         while True:
             began_s = self._clock.monotonic_s()
-            try:
-                await driver.run(host)
-                reason = "the driver ended"
-            except HubError as error:
-                reason = str(error)
-            except Exception as error:
-                reason = f"{type(error).__name__}: {error}"
-                _log.exception("driver failed", link=host.link.id)
+            reason = await self._run_once(made, host)
+            made = None
             host.restarts += 1
             host.count("restart")
             host.link_down(reason)
@@ -183,4 +178,20 @@ class Supervisor:
                 pause_s = RESTART_FIRST_S
             await self._clock.sleep(pause_s * (0.5 + self._clock.random()))
             pause_s = min(pause_s * 2, RESTART_MAX_S)
-            driver = self._drivers[host.link.id] = self._make(host.link)
+
+    async def _run_once(self, made: Driver | None, host: LinkHost) -> str:
+        """Run the driver, made anew when there is none; returns why it ended."""
+        try:
+            driver = self._drivers[host.link.id] = made or self._make(host.link)
+            await driver.run(host)
+        except HubError as error:
+            return str(error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return "the driver cancelled itself"  # nobody asked it to: a link may not vanish so
+        except Exception as error:
+            _log.exception("driver failed", link=host.link.id)
+            return f"{type(error).__name__}: {error}"
+        return "the driver ended"

@@ -43,9 +43,10 @@ class Size:
     meter_profiles: tuple[str, ...] = _METERS
     meter_period_s: float = 5.0
     washer_period_s: float = 5.0
+    mqtt_version: str = "5"
 
 
-DEMO = Size()
+DEMO = Size(mqtt_version="3.1.1")  # the broker inside the demonstration speaks no other
 REFERENCE = Size(
     buses=320,
     meters=10_000,
@@ -75,7 +76,8 @@ def write_site(folder: Path, size: Size, *, name: str, broker_port: int) -> None
         # A gate has a line of its own: it never waits behind meters.
         board = {"driver": "modbus", "transport": "tcp", "host": LOOPBACK, "port": port}
         links[f"gate-board-{gate + 1}"] = board
-    links[_BROKER] = {"driver": "mqtt", "host": LOOPBACK, "port": broker_port}
+    broker = {"driver": "mqtt", "host": LOOPBACK, "port": broker_port}
+    links[_BROKER] = {**broker, "version": size.mqtt_version}
     (folder / "site.toml").write_text(site_toml(name, TIMEZONE, links), "utf-8")
     with (folder / "devices.csv").open("w", encoding="utf-8", newline="") as file:
         rows = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")

@@ -146,12 +146,18 @@ async def running_driver(link: Link, host: RecordingHost) -> AsyncIterator[Drive
 
 
 @asynccontextmanager
-async def town(site: Site, **play: bool) -> AsyncIterator[Town]:
-    """The devices alive and the driver connected, both its connections standing."""
+async def town(
+    site: Site, *, persistent: bool = False, by_port: int | None = None
+) -> AsyncIterator[Town]:
+    """The devices alive and the driver connected, both its connections standing; `by_port` leads it
+    another way to the broker."""
     host = RecordingHost()
     seed = quiet_seed(site, host.clock)
-    campus = Campus(site, Play(seed=seed, here=True, **play))
-    async with playing(campus), running_driver(site.links[0], host) as driver:
+    campus = Campus(site, Play(seed=seed, here=True, persistent=persistent))
+    link = site.links[0]
+    if by_port is not None:
+        link = replace(link, settings={**link.settings, "port": by_port})
+    async with playing(campus), running_driver(link, host) as driver:
         made = Town(campus=campus, driver=driver, host=host)
         await until_ready(made)
         yield made
@@ -164,7 +170,7 @@ async def until_ready(made: Town) -> None:
 
 
 async def until_sending(made: Town) -> None:
-    """Return when the driver's connection for commands stands: a command without any time is then too late."""
+    """Return when the connection for commands stands: a command without any time is then too late."""
     name = next(iter(made.devices))
     said, arguments = PROBES.get(name, ("cut", {}))
     async with asyncio.timeout(20):

@@ -25,7 +25,7 @@ voltage_l1 = {{ at = 0 }}
 current_l1 = {{ at = 1 }}
 active_power_total = {{ at = 2, type = "s16" }}
 energy_import = {{ at = 10, type = "u32" }}
-frequency = {{ at = 12 }}
+frequency = {{ at = 3 }}
 purchase_count = {{ at = 40 }}
 relay_closed = {{ at = 7, function = 1 }}
 input_1 = {{ at = 3, function = 2 }}

@@ -18,15 +18,22 @@ function = 3
 type = "u32"
 [points]
 energy_import = { at = 0, rollover = 9999990 }
-voltage_l1 = { at = 2, maximum = 260 }
+voltage_l1 = { at = 2, maximum = VOLTAGE_MAX }
 washer_state = { at = 4, type = "ascii", length = 4 }
 count_in = { at = 6 }
 """
 
 
-def meter(name: str = "meter-1", *, link: str = "bus-1", period_s: float = 60.0) -> Device:
+def meter(
+    name: str = "meter-1",
+    *,
+    link: str = "bus-1",
+    period_s: float = 60.0,
+    voltage_max: float = 260.0,
+) -> Device:
     """A device of a small made-up product, rated 10 kW, whose counter rolls over at 9,999.99 kWh."""
-    profile = read_profile("test_meter", "test_meter.toml", METER).apply({}, place="test")
+    text = METER.replace("VOLTAGE_MAX", f"{voltage_max}")
+    profile = read_profile("test_meter", "test_meter.toml", text).apply({}, place="test")
     return Device(
         id=name,
         profile=profile,

@@ -26,7 +26,7 @@ from tests.campus_judge import (
 )
 from tests.servers import Server
 
-READINGS_A_ROUND = 30
+READINGS_A_ROUND = 25
 ON_THE_WIRE = (  # drawn more often than the faults that last
     FaultKind.LATE,
     FaultKind.DOUBLED,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner, Result
 
 from hub.cli.main import app
@@ -59,6 +60,24 @@ def test_mistakes_of_all_files_are_said_in_one_go(tmp_path: Path) -> None:
     assert "sinks.far" in result.stderr
     assert "no sink 'paper'" in result.stderr
     assert result.stderr.rstrip().endswith("3 to mend; nothing would start")
+
+
+@pytest.mark.parametrize(
+    "name", ["hub.toml", "site.toml", "devices.csv", "profiles/own_meter.toml"]
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+    folder = write_site(tmp_path, site=LINKS, devices=DEVICES)
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).mkdir(parents=True)
+    result = check(folder)
+    assert result.exit_code == 1
+    assert f"{folder / name}: file: Is a directory; make it a file" in result.stderr
+
+
+def test_the_folder_may_be_named_by_the_environment(tmp_path: Path) -> None:
+    folder = write_site(tmp_path, site=LINKS, devices=DEVICES)
+    result = CliRunner().invoke(app, ["check"], env={"DORMHUB_CONFIG": str(folder)})
+    assert result.exit_code == 0, result.stderr
 
 
 def test_uncertain_facts_of_the_products_in_use_are_said(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from tests.site_folder import write_site
 HEADER = "id,profile,link,address,period_s\n"
 METERS = 300
 RATE_PER_S = 300
+PERIODS = 5  # of the polled meters, with nothing stored: longer than a device may be silent
 SIZE = "size=12m"
 HEAL_TIMEOUT_S = 60.0
 
@@ -125,8 +126,7 @@ def test_a_full_disk_is_said_and_healed_without_a_restart(
             ballast = fill(small_disk)
             wait_until(lambda: health_of(hub) is Health.RED)
             said = ask_health(hub)
-            before = counter(hub, "gateway", "readings_refused/store")
-            wait_until(lambda: counter(hub, "gateway", "readings_refused/store") > before)
+            wait_until(lambda: counter(hub, "gateway", "readings_refused/store") >= PERIODS * 3)
             wait_until(lambda: counter(hub, "mqtt", "not stored") > 0)
             ballast.unlink()
             wait_until(lambda: health_of(hub) is Health.GREEN, timeout_s=HEAL_TIMEOUT_S)
@@ -139,6 +139,9 @@ def test_a_full_disk_is_said_and_healed_without_a_restart(
         assert ask_health(hub).returncode == 0
         assert hub.status is not None
         assert all(link.restarts == 0 for link in hub.status.links)
+        wait_until(lambda: hub.log.count("journal stores again") == 1)
+        assert hub.log.count("journal refuses readings") == 1
+        assert "device is offline" not in hub.log
 
 
 def test_what_a_full_disk_refused_is_still_with_the_broker(

@@ -81,6 +81,17 @@ async def test_an_impossible_value_never_reaches_the_store() -> None:
     assert list(bench.store.readings[0].bad) == ["voltage_l1"]
 
 
+async def test_after_a_reload_a_device_is_judged_by_its_own_products_rules() -> None:
+    bench = Bench()
+    for volts in range(200, 260):  # memory of the products that are gone is used again
+        bench.ingest.configure([meter(voltage_max=volts)], ["bus-1"])
+        await bench.ingest.publish(
+            "bus-1", [reading(volts=float(volts)), reading(volts=volts + 1.0)]
+        )
+    good = [bool(item.values) for item in bench.store.readings]
+    assert good == [True, False] * 60
+
+
 async def test_a_full_store_is_said_to_the_driver_and_changes_no_presence() -> None:
     bench = Bench()
     bench.store.full = True

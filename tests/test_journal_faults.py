@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hub import StoreDamaged, StoreError, SystemClock
+from hub import Poison, Reading, StoreDamaged, StoreError, SystemClock
 from hub.journal import JournalOptions, JournalReader, open_journal
 from tests.journal_child import reading
 
@@ -164,6 +164,19 @@ async def test_after_closing_an_append_is_refused(tmp_path: Path) -> None:
         pass
     with pytest.raises(StoreError, match="closed"):
         await journal.append([reading(1)])
+
+
+async def test_what_cannot_be_written_fails_alone_and_the_writer_lives_on(tmp_path: Path) -> None:
+    half = "\ud800"  # half a character, which no encoding takes
+    async with open_journal(tmp_path / "journal.db", clock=SystemClock()) as journal:
+        odd = Reading(device="m", time_ms=1, received_ms=1, values={"order": half})
+        poison = Poison(time_ms=1, link="l", source=half, reason="r", payload=b"")
+        with pytest.raises(StoreError, match="cannot be stored"):
+            await journal.append([odd])
+        with pytest.raises(StoreError, match="cannot be stored"):
+            await journal.keep_poison([poison])
+        assert (await journal.append([reading(1)])).stored == 1
+        assert journal.stats().healthy
 
 
 async def test_a_cancelled_append_leaves_no_place_taken(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def right_values(unit: int) -> dict[str, object]:
         "current_l1": float(word_at(unit, 3, 1)),
         "active_power_total": float(power),
         "energy_import": word_at(unit, 3, 10) << 16 | word_at(unit, 3, 11),
-        "frequency": float(word_at(unit, 3, 12)),
+        "frequency": float(word_at(unit, 3, 3)),
         "purchase_count": word_at(unit, 3, 40),
         "relay_closed": bit_at(unit, 1, 7),
         "input_1": bit_at(unit, 2, 3),

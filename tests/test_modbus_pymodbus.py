@@ -40,7 +40,7 @@ def _expected(unit: int) -> dict[str, object]:
         "current_l1": float(word + 1),
         "active_power_total": float(word + 2),
         "energy_import": (word + 10) << 16 | word + 11,
-        "frequency": float(word + 12),
+        "frequency": float(word + 3),
         "purchase_count": word + 40,
         "relay_closed": bool(7 * unit % 3),
         "input_1": bool(3 * unit % 3),

@@ -49,6 +49,7 @@ async def test_a_refusal_says_why_and_has_no_effect(mosquitto: Server, tmp_path:
 SAID = {
     Conduct.OBEYS: (Answer.ACKNOWLEDGED, 1),
     Conduct.SILENT: (Answer.SILENT, 0),
+    Conduct.REFUSES: (Answer.REFUSED, 0),
     Conduct.ONLY_ANSWERS: (Answer.ACKNOWLEDGED, 0),
     Conduct.ONLY_DOES: (Answer.SILENT, 1),
     Conduct.ANSWERS_LATE: (Answer.SILENT, 1),
@@ -173,6 +174,12 @@ async def test_a_value_out_of_its_range_is_not_sent(mosquitto: Server, tmp_path:
         assert made.heard("gate") == []
 
 
+def ended(server: Server) -> str:
+    """The broker's lines about connections that ended."""
+    lines = (server.folder / "server.log").read_text("utf-8").splitlines()
+    return "\n".join(line for line in lines if "disconnected" in line)
+
+
 async def test_to_a_device_that_never_came_nothing_is_sent(
     mosquitto: Server, tmp_path: Path
 ) -> None:
@@ -184,6 +191,8 @@ async def test_to_a_device_that_never_came_nothing_is_sent(
         async with running_driver(link, host) as driver:
             both = Town(campus=Campus(site, Play()), driver=driver, host=host)
             await until_sending(both)
+            # The look for retained commands listens on the same topics while it lasts.
+            await host.wait_until(lambda: "dormhub-other-look" in ended(mosquitto))
             outcome = await both.execute(both.command("meter", "cut"))
         assert (outcome.answer, outcome.reason) == (Answer.NOT_SENT, "nobody listens")
         assert made.heard("gate") == []

@@ -93,6 +93,14 @@ def test_two_fallen_values_that_disagree_prove_nothing() -> None:
     assert [bool(item.bad) for item in items] == [False, True, True, True, True]
 
 
+def test_a_fallen_counter_that_is_told_again_and_again_proves_nothing() -> None:
+    rules = Plausibility()
+    rules.check(reading({"energy_import": 5000}), meter())
+    fallen = reading({"energy_import": 0}, at_ms=NOW_MS + MINUTE_MS)
+    again = [rules.check(fallen, meter()) for _ in range(5)]
+    assert {item.bad["energy_import"] for item in again} == {"counter fell from 5000 to 0"}
+
+
 def test_a_counter_that_rolls_over_is_good_and_says_so() -> None:
     items = counted(9_999_950, 30)
     assert items[1].values == {"energy_import": 30}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from hub.cli.show import presence_of
+from hub.journal import Latest
 from hub.model import Reading, Value
 from hub.presence import Change, Presence, PresenceBoard, is_stale
 from tests.site_folder import meter
@@ -81,3 +83,25 @@ def test_a_changed_configuration_keeps_what_is_known_of_those_that_stay() -> Non
 
 def test_a_value_is_stale_after_three_periods() -> None:
     assert (is_stale(180, 60), is_stale(180.1, 60)) == (False, True)
+
+
+def test_nobodys_silence_counts_while_nothing_could_be_stored() -> None:
+    known = board()
+    known.heard(said({"voltage_l1": 230.0}), 0)
+    known.excuse(100)
+    assert known.sweep(130) == []
+    assert len(known.sweep(131)) == 1
+
+
+def test_what_was_heard_before_the_clock_went_back_does_not_look_fresh() -> None:
+    hour_ms = 3_600_000
+    heard = Latest(
+        device="meter-1",
+        time_ms=hour_ms,
+        received_ms=hour_ms,
+        values={"voltage_l1": 230.0},
+        older={},
+        bad={},
+        uncertain={},
+    )
+    assert presence_of(meter(period_s=10), heard, 0) == (Presence.OFFLINE, 3600.0)

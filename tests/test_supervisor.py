@@ -18,12 +18,15 @@ class Script:
     def __init__(self) -> None:
         self.started: list[str] = []
         self.ended: list[str] = []
-        self.failures: dict[str, list[Exception]] = {}
+        self.failures: dict[str, list[BaseException]] = {}
+        self.mistakes: list[ConfigError] = []
         self.moved = asyncio.Event()
 
     def make(self, link: Link) -> Driver:
         if link.settings.get("wrong"):
             raise ConfigError(file="site.toml", key=link.id, found="wrong", hint="right")
+        if self.started and self.mistakes:
+            raise self.mistakes.pop()
         return ScriptedDriver(self, link)
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -94,9 +97,12 @@ async def test_a_wrong_link_leaves_everything_as_it_was() -> None:
         assert (script.ended, list(supervisor.hosts)) == ([], ["a"])
 
 
-@pytest.mark.parametrize("failure", [LinkError("unplugged"), RuntimeError("a driver's mistake")])
+@pytest.mark.parametrize(
+    "failure",
+    [LinkError("unplugged"), RuntimeError("a driver's mistake"), asyncio.CancelledError("its own")],
+)
 async def test_a_failed_driver_is_started_again_and_its_neighbours_run_on(
-    failure: Exception,
+    failure: BaseException,
 ) -> None:
     script = Script()
     script.failures["a"] = [failure, failure]
@@ -105,6 +111,18 @@ async def test_a_failed_driver_is_started_again_and_its_neighbours_run_on(
         await script.until(lambda: script.started.count("a") == 3)
         assert script.started.count("b") == 1
         assert supervisor.hosts["a"].restarts == 2
+
+
+async def test_a_driver_that_cannot_be_made_again_costs_its_own_link_only() -> None:
+    script = Script()
+    script.failures["a"] = [LinkError("unplugged")]
+    gone = ConfigError(file="site.toml", key="links.a.password_file", found="gone", hint="write it")
+    script.mistakes = [gone, gone]
+    async with supervised(script) as supervisor:
+        await supervisor.apply([link("a"), link("b")])
+        await script.until(lambda: script.started.count("a") == 2)
+        assert supervisor.hosts["a"].restarts == 3
+        assert supervisor.hosts["b"].up
 
 
 async def test_stopping_waits_until_every_driver_has_closed() -> None:

@@ -123,8 +123,11 @@ class Polling:
             return
         self._failures = 0
         self._went_up()
+        # What was asked and not answered may still come, seconds late, and an RTU answer names no address.
+        in_doubt = bool(poll.ended) and self._settings.serial is not None and unit.ambiguous
+        rest_s = LATE_MAX_S if in_doubt else 0.0
         if poll.heard:
-            self._schedule.answered(turn, self._clock.monotonic_s())
+            self._schedule.answered(turn, self._clock.monotonic_s(), rest_s)
             if unit.telling or unit.told != told:
                 self._host.count("polls_dropped", "met a command")
                 self.refresh(turn.device)
@@ -137,7 +140,6 @@ class Polling:
         now_s = self._clock.monotonic_s()
         if was_silent:
             self._silent_s += now_s - start_s
-        rest_s = LATE_MAX_S if unit.ambiguous and self._settings.serial else 0.0
         self._schedule.missed(turn, now_s, now_s - start_s, rest_s)
 
     def _lost(self, turn: Turn, reason: str) -> None:

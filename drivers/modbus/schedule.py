@@ -134,8 +134,11 @@ class Schedule:
             next_s = min(next_s, self._silent_due_s(now_s))
         return max(0.0, next_s - now_s)
 
-    def answered(self, turn: Turn, now_s: float) -> None:
-        """It answered: back into the round. Others that are silent may have returned with it."""
+    def answered(self, turn: Turn, now_s: float, rest_s: float = 0.0) -> None:
+        """It answered: back into the round, not asked again for `rest_s` at least.
+
+        Others that are silent may have returned with it.
+        """
         turn.served_s = now_s
         turn.taken = turn.wanted = False
         if turn.silent:
@@ -144,7 +147,7 @@ class Schedule:
             self._silent = [(now_s, other) for _, other in self._silent]
             heapq.heapify(self._silent)
         turn.misses = 0
-        self._wait(turn, self._next_s(turn, now_s))
+        self._wait(turn, max(self._next_s(turn, now_s), now_s + rest_s))
 
     def missed(self, turn: Turn, now_s: float, cost_s: float, rest_s: float = 0.0) -> None:
         """It was silent, which cost the bus `cost_s`; it is not asked again for `rest_s` at least."""

@@ -44,7 +44,6 @@ class Product:
         self.cost: LineCost = settings.cost(self.registers.wire)
         blocks = plan(self.registers.fields, self.registers.wire, self.cost)
         probe = shortest(blocks, self.registers.wire, self.cost)
-        self.ambiguous = mistakable(probe, blocks)
         self.blocks = tuple((block, _layout(block)) for block in blocks)
         self.probe = (probe, _layout(probe))
 
@@ -100,8 +99,12 @@ class Unit:
 
     @property
     def ambiguous(self) -> bool:
-        """Whether an old answer could be taken for a new one even by the probe."""
-        return self.product.ambiguous
+        """Whether an answer that comes late could be taken for the answer to another of its reads.
+
+        The probe alone proves only that the device answers now, not that nothing older is under way.
+        """
+        blocks = [read.block for read in self.reads]
+        return any(mistakable(block, blocks) for block in (self.probe.block, *blocks))
 
     def _forget(self) -> None:
         self.reads = tuple(self.product.read(self.number, *part) for part in self.product.blocks)

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from hub.cli import check, demo, history, office, read, run, show, tell
+from hub.cli import check, demo, doctor, history, office, read, run, show, tell
 from hub.errors import ConfigErrors, HubError
 
 EXIT_MISTAKE = 2
@@ -33,6 +33,7 @@ app.command("why")(tell.why)
 app.command("approve")(tell.approve)
 app.add_typer(office.audit_app, name="audit")
 app.add_typer(office.keys_app, name="keys")
+app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:

@@ -7,11 +7,13 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from hub.config import FOLDER_VARIABLE
+
 ConfigOption: TypeAlias = Annotated[
     Path,
     typer.Option(
         "--config",
-        envvar="DORMHUB_CONFIG",
+        envvar=FOLDER_VARIABLE,
         help="Folder with hub.toml, site.toml and devices.csv.",
     ),
 ]

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
-from hub.cli.show import shown
+from hub.cli.show import public, shown
 from hub.clock import Clock, SystemClock
 from hub.command import Outcome
 from hub.errors import ConfigError, LinkError
@@ -118,14 +118,15 @@ def read(
         for trouble in dict.fromkeys(troubles or [f"nothing heard within {timeout:g} s"]):
             typer.echo(trouble, err=True)
         raise typer.Exit(EXIT_SILENT)
+    values = public(reading.values)
     if json:
-        sys.stdout.write(msgspec.json.encode(reading).decode() + "\n")
+        shown_reading = msgspec.structs.replace(reading, values=values)
+        sys.stdout.write(msgspec.json.encode(shown_reading).decode() + "\n")
         return
     table = Table("point", "value", "unit", "", title=f"{device} ({installed.profile.name})")
-    for name, value in reading.values.items():
-        text = "***" if POINTS[name].secret else shown(value)
+    for name, value in values.items():
         unit = POINTS[name].unit.replace("1", "")
-        table.add_row(name, text, unit, reading.uncertain.get(name, ""))
+        table.add_row(name, shown(value), unit, reading.uncertain.get(name, ""))
     for name, reason in reading.bad.items():
         table.add_row(name, "-", "", reason)
     Console().print(table)

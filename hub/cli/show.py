@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -26,7 +26,7 @@ from hub.cli.options import (
 from hub.clock import SystemClock
 from hub.config import load_config
 from hub.journal import JournalReader, Latest
-from hub.model import Device
+from hub.model import Device, Value
 from hub.points import POINTS
 from hub.presence import ONLINE, Presence, is_stale
 from hub.site import Site, load_site
@@ -62,7 +62,7 @@ class DeviceRow(msgspec.Struct, frozen=True, kw_only=True):
     room: str
     presence: Presence
     age_s: float | None
-    values: dict[str, bool | int | float | str]
+    values: dict[str, Value]
     bad: dict[str, str]
 
 
@@ -72,7 +72,8 @@ def presence_of(
     """Presence by the same rule as the hub's, from what is on disk, and the age of the last word."""
     if latest is None:
         return Presence.UNKNOWN, None
-    age_s = max(0.0, (now_ms - latest.received_ms) / 1000)
+    # A word from the future: the clock went back, and nobody knows how old it is. Not fresh.
+    age_s = abs(now_ms - latest.received_ms) / 1000
     if latest.values.get(ONLINE) is False or is_stale(age_s, device.period_s):
         return Presence.OFFLINE, age_s
     return Presence.ONLINE, age_s
@@ -100,15 +101,15 @@ def device_rows(site: Site, reader: JournalReader, *, building: str, link: str) 
                 room=device.place.room,
                 presence=presence,
                 age_s=age_s,
-                values=_public(last),
+                values=public(last.values if last else {}),
                 bad=dict(last.bad) if last else {},
             )
         )
     return rows
 
 
-def _public(latest: Latest | None) -> dict[str, bool | int | float | str]:
-    values = latest.values if latest else {}
+def public(values: Mapping[str, Value]) -> dict[str, Value]:
+    """The values as anybody may see them: plates and credentials are hidden."""
     return {
         name: "***" if name in POINTS and POINTS[name].secret else value
         for name, value in values.items()

@@ -99,8 +99,8 @@ class Appender:
     def _packed(self, row: Row, reading: Reading) -> bytes:
         try:
             return encode(row)
-        except (OverflowError, TypeError) as error:
-            raise StoreError(f"{reading.device}: a value cannot be stored: {error}") from None
+        except (OverflowError, TypeError, ValueError) as error:
+            raise StoreError(f"{reading.device}: cannot be stored: {error}") from None
 
     def _read_latest(self, device: int) -> LatestRow | None:
         for (body,) in self.db.execute("SELECT body FROM latest WHERE device = ?", (device,)):

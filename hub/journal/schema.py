@@ -48,8 +48,8 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, number INTEGER NOT NULL) STRICT;
 
 def _damaged(path: Path, what: str) -> StoreDamaged:
     return StoreDamaged(
-        f"{path}: {what}; the file is left as it is. Look with `dormhub doctor`, restore it from a "
-        "backup, or move it and its -wal, -shm and .lock files away to begin an empty journal"
+        f"{path}: {what}; the file is left as it is: restore it from a backup, or move it and its -wal, "
+        "-shm and .lock files away to begin an empty journal"
     )
 
 
@@ -148,10 +148,11 @@ def connect_reader(path: Path) -> apsw.Connection:
         db.set_busy_timeout(5000)
         db.execute("PRAGMA cache_size = -16000")
         marks = db.pragma("application_id"), db.pragma("user_version")
-    except apsw.CantOpenError as error:
-        raise StoreError(f"{path}: cannot be opened: {error}") from None
-    except apsw.Error as error:
+    except (apsw.CorruptError, apsw.NotADBError) as error:
         raise _damaged(path, str(error)) from None
+    except apsw.Error as error:
+        why = str(error) if path.exists() else "there is none yet; `dormhub run` makes it"
+        raise StoreError(f"{path}: cannot be opened: {why}") from None
     if marks != (APPLICATION_ID, FORMAT):
         db.close()
         raise _damaged(path, "not a journal of this format")
@@ -171,7 +172,10 @@ def store_errors() -> Iterator[None]:
 
 def damage(db: apsw.Connection, check: str = "integrity_check(20)") -> str:
     """What SQLite finds wrong with the whole file, in its words; empty when nothing."""
-    words = [str(word) for (word,) in db.execute(f"PRAGMA {check}")]
+    try:
+        words = [str(word) for (word,) in db.execute(f"PRAGMA {check}")]
+    except apsw.CorruptError as error:  # too much to go on looking
+        return str(error)
     return "" if words == ["ok"] else "; ".join(words).replace("\n", " ")
 
 

@@ -74,6 +74,7 @@ class Store:
         cannot be written everything fails, and `health` says why.
         """
         begun_s = self._clock.monotonic_s()
+        changes = self._db.total_changes()
         left = list(outcomes)
         try:
             while left and (failed := self._transact(left)):
@@ -83,7 +84,8 @@ class Store:
             for outcome in left:
                 outcome.error = failure
             return
-        self._mended()
+        if self._db.total_changes() != changes:  # what writes nothing says nothing of the disk
+            self._mended()
         self.health.head = self._appender.head
         self.health.commits_s.append(self._clock.monotonic_s() - begun_s)
 
@@ -142,6 +144,9 @@ class Store:
                     outcome.result = outcome.work(self._appender)
                 except StoreError as error:
                     outcome.error = error
+                    return outcome
+                except (ValueError, TypeError) as error:  # no encoding takes it, now or ever
+                    outcome.error = StoreError(f"cannot be stored: {error}")
                     return outcome
             self._appender.flush()
             self._db.execute("COMMIT")

@@ -74,9 +74,14 @@ class Writer:
             self.stop()
             raise
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread still takes jobs."""
+        return self._thread.is_alive()
+
     def submit(self, job: Job) -> None:
         """Queue a job; the caller keeps the bound."""
-        if not self._thread.is_alive():
+        if not self.alive:
             self._tell([job], StoreError(f"{self._path}: the journal is closed"))
             return
         self._jobs.put(job)

@@ -1,0 +1,243 @@
+"""The fire latch and the bulk brake, over the whole way of a command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hub import ConfigError, State, audit
+from hub.commands import CommandError, Refusal
+from hub.safety import StillAlarm
+from hub.safety_rules import SafetyRules, read_safety
+from tests.command_bench import Hub, Site, fire_input, on_virtual_time, order
+from tests.scripted_device import scripted
+from tests.virtual_loop import run_virtual
+
+
+async def kind_of(hub: Hub, device: str, name: str, key: str) -> Refusal | None:
+    """Why it is refused; None when it is taken."""
+    try:
+        await hub.control.commands.submit(order(device, name, key))
+    except CommandError as error:
+        return error.kind
+    return None
+
+
+async def quiet(hub: Hub) -> None:
+    """The fire input is seen without alarm, long enough."""
+    await hub.poll("gate-1")
+    await hub.clock.sleep(1)
+
+
+def test_closing_is_refused_until_the_fire_input_was_seen_quiet(tmp_path: Path) -> None:
+    site = Site(tmp_path, rules=fire_input())
+
+    async def scene(hub: Hub) -> None:
+        assert await kind_of(hub, "gate-1", "close", "a") is Refusal.UNSAFE
+        assert await kind_of(hub, "gate-1", "open", "b") is None
+        await quiet(hub)
+        assert await kind_of(hub, "gate-1", "close", "a") is None
+
+    on_virtual_time(site, scene)
+
+
+def test_without_a_fire_input_nothing_may_close(tmp_path: Path) -> None:
+    async def scene(hub: Hub) -> None:
+        await quiet(hub)
+        assert await kind_of(hub, "gate-1", "close", "a") is Refusal.UNSAFE
+
+    on_virtual_time(Site(tmp_path), scene)
+
+
+def test_an_alarm_latches_until_a_person_resets_it(tmp_path: Path) -> None:
+    site = Site(tmp_path, machines=2, rules=fire_input())
+    machine = site.machines["gate-1"]
+
+    async def scene(hub: Hub) -> None:
+        latch = hub.control.safety.latch
+        machine.state["fire_alarm"] = True
+        await quiet(hub)
+        with pytest.raises(StillAlarm):
+            await latch.reset("ann")
+        machine.state["fire_alarm"] = False
+        await hub.poll("gate-1")
+        with pytest.raises(StillAlarm):
+            await latch.reset("ann")
+        await quiet(hub)
+        assert latch.state().latched
+        assert await kind_of(hub, "gate-2", "close", "a") is Refusal.UNSAFE
+        assert await kind_of(hub, "gate-2", "open", "b") is None
+        await latch.reset("ann", "drill over")
+        assert await kind_of(hub, "gate-2", "close", "a") is None
+        written = await hub.ledger.read(
+            lambda connection: audit.rows(connection, subject="latch/fire")
+        )
+        assert [(row.action, row.actor) for row in written] == [
+            ("latched", "hub"),
+            ("reset", "ann"),
+        ]
+
+    on_virtual_time(site, scene)
+
+
+def test_the_latch_survives_a_restart(tmp_path: Path) -> None:
+    site = Site(tmp_path, rules=fire_input())
+    machine = site.machines["gate-1"]
+
+    async def main() -> None:
+        machine.state["fire_alarm"] = True
+        async with site.hub() as hub:
+            await quiet(hub)
+        machine.state["fire_alarm"] = False
+        async with site.hub() as hub:
+            await hub.clock.sleep(0.1)
+            await quiet(hub)
+            assert hub.control.safety.latch.state().latched
+            assert await kind_of(hub, "gate-1", "close", "a") is Refusal.UNSAFE
+            await hub.control.safety.latch.reset("ann")
+        async with site.hub() as hub:
+            await hub.clock.sleep(0.1)
+            await quiet(hub)
+            assert await kind_of(hub, "gate-1", "close", "a") is None
+
+    run_virtual(main())
+
+
+def test_an_input_that_goes_silent_counts_as_fire_while_it_lasts(tmp_path: Path) -> None:
+    site = Site(tmp_path, machines=2, rules=fire_input())
+
+    async def scene(hub: Hub) -> None:
+        await quiet(hub)
+        await hub.clock.sleep(3 * 30 + 1)
+        assert await kind_of(hub, "gate-2", "close", "a") is Refusal.UNSAFE
+        await quiet(hub)
+        assert await kind_of(hub, "gate-2", "close", "a") is None
+
+    on_virtual_time(site, scene)
+
+
+def test_a_closing_that_waits_is_refused_when_fire_breaks_out(tmp_path: Path) -> None:
+    site = Site(tmp_path, rules=fire_input())
+    machine = site.machines["gate-1"]
+
+    async def scene(hub: Hub) -> None:
+        await quiet(hub)
+        first = await hub.send("gate-1", "light")
+        closing = await hub.send("gate-1", "close")
+        machine.state["fire_alarm"] = True
+        await hub.end(first)
+        assert (await hub.end(closing)).state in (State.REFUSED, State.EXPIRED)
+
+    on_virtual_time(site, scene)
+    assert [effect.name for effect in machine.effects] == ["light"]
+
+
+def test_fire_holds_back_no_opening_however_many(tmp_path: Path) -> None:
+    rules = SafetyRules(fire=fire_input().fire)
+    site = Site(tmp_path, machines=30, rules=rules)
+    site.machines["gate-1"].state["fire_alarm"] = True
+
+    async def scene(hub: Hub) -> None:
+        await quiet(hub)
+        opened = [await hub.send(name, "open") for name in site.machines]
+        assert not any(record.held for record in opened)
+
+    on_virtual_time(site, scene)
+
+
+@pytest.mark.parametrize("name", ["cut", "open"])
+def test_more_than_a_hundredth_of_the_devices_waits_for_a_second_person(
+    tmp_path: Path, name: str
+) -> None:
+    site = Site(tmp_path, machines=300, rules=SafetyRules())
+
+    async def scene(hub: Hub) -> None:
+        commands = hub.control.commands
+        records = [await hub.send(f"gate-{number}", name) for number in range(1, 6)]
+        assert [record.held for record in records] == [False, False, False, True, True]
+        with pytest.raises(CommandError) as caught:
+            await commands.approve(records[3].id, "ann")
+        assert caught.value.kind is Refusal.SAME_PERSON
+        await commands.approve(records[3].id, "bob")
+        assert (await hub.end(records[3])).state is State.CONFIRMED
+        assert (await hub.end(records[4])).state is State.EXPIRED
+        assert not (await hub.send("gate-1", name)).held
+        await hub.clock.sleep(601)
+        assert site.machines["gate-5"].tries == []
+        assert not (await hub.send("gate-5", name)).held
+
+    on_virtual_time(site, scene)
+
+
+def test_more_than_twenty_devices_wait_for_a_second_person(tmp_path: Path) -> None:
+    site = Site(tmp_path, machines=25, rules=SafetyRules(brake_percent=100))
+
+    async def scene(hub: Hub) -> None:
+        records = [await hub.send(name, "cut") for name in site.machines]
+        assert [record.held for record in records] == [False] * 20 + [True] * 5
+
+    on_virtual_time(site, scene)
+
+
+def test_the_brake_remembers_over_a_restart(tmp_path: Path) -> None:
+    site = Site(tmp_path, machines=25, rules=SafetyRules(brake_percent=100))
+
+    async def main() -> None:
+        async with site.hub() as hub:
+            for number in range(1, 21):
+                await hub.end(await hub.send(f"gate-{number}", "cut"))
+        async with site.hub() as hub:
+            assert (await hub.send("gate-21", "cut")).held
+
+    run_virtual(main())
+
+
+def test_what_is_held_stays_held_over_a_restart(tmp_path: Path) -> None:
+    site = Site(tmp_path, machines=2, rules=SafetyRules())
+
+    async def main() -> None:
+        async with site.hub() as hub:
+            await hub.send("gate-1", "cut")
+            held = await hub.send("gate-2", "cut")
+            assert held.held
+        async with site.hub() as hub:
+            await hub.clock.sleep(5)
+            assert (await hub.control.commands.get(held.id)).state is State.QUEUED
+            await hub.control.commands.approve(held.id, "bob")
+            assert (await hub.end(held)).state is State.CONFIRMED
+
+    run_virtual(main())
+
+
+KNOWN = {"gate-1": scripted("gate-1")}
+
+
+@pytest.mark.parametrize(
+    ("entries", "key"),
+    [
+        ({"fire": ["gate-9.fire_alarm"]}, "safety.fire"),
+        ({"fire": ["gate-1.nothing"]}, "safety.fire"),
+        ({"fire": ["gate-1.purchase_count"]}, "safety.fire"),
+        ({"brake_devices": 21}, "safety.brake_devices"),
+        ({"brake_percent": 101}, "safety.brake_percent"),
+        ({"rate_per_minute": 0}, "safety.rate_per_minute"),
+        ({"fires": []}, "safety.fires"),
+    ],
+)
+def test_a_mistake_in_the_rules_names_its_key(entries: dict[str, object], key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_safety("site.toml", entries, KNOWN)
+    assert caught.value.key == key
+
+
+LIMITS: list[tuple[int, int]] = [(3, 1), (100, 1), (300, 3), (2_000, 20), (20_000, 20)]
+
+
+@pytest.mark.parametrize(("devices", "limit"), LIMITS)
+def test_the_brake_allows_a_hundredth_at_least_one_and_at_most_twenty(
+    devices: int, limit: int
+) -> None:
+    rule: Callable[[int], int] = SafetyRules().brake_limit
+    assert rule(devices) == limit
