@@ -163,8 +163,8 @@ def test_the_test_meter_is_read_in_one_request_for_each_run_of_registers() -> No
     assert sorted((block.function, block.start, block.count) for block in blocks) == [
         (1, 7, 1),
         (2, 3, 1),
-        (3, 0, 3),
-        (3, 10, 3),
+        (3, 0, 4),
+        (3, 10, 2),
         (3, 40, 1),
         (4, 5, 1),
     ]
