@@ -105,9 +105,9 @@ class Lane:
         return min(ready, key=lambda one: (not one.recovered, one.urgency), default=None)
 
     def is_overtaken(self, command: OpenCommand, now_s: float) -> bool:
-        """Whether something strictly more urgent could go now."""
+        """Whether something strictly more urgent could go now, or anything, after a mere look back."""
         return any(
-            other.record.priority < command.record.priority
+            (command.recovered > other.recovered or other.record.priority < command.record.priority)
             and not other.record.held
             and other.not_before_s <= now_s < other.deadline_s
             for other in self.waiting
