@@ -40,7 +40,7 @@ def fields(response: httpx2.Response) -> list[str]:
 
 
 async def test_an_accepted_command_is_in_the_ledger_and_found_where_it_says(site: ApiSite) -> None:
-    response = await send(site, CUT | {"cause": "ticket 7"})
+    response = await send(site, CUT | {"cause": "ticket 7", "deadline_s": 30})
     assert response.status_code == 202
     found = await ask(site, response.headers["location"])
     assert found["command"] == response.json()
@@ -130,6 +130,20 @@ async def test_one_cut_too_many_is_held_until_a_second_person_approves(site: Api
         again = await client.post(path)
     assert (alone.status_code, together.status_code, again.status_code) == (403, 200, 409)
     assert together.json()["held"] is False
+
+
+async def test_a_held_command_is_an_alarm_for_those_who_may_see_it(site: ApiSite) -> None:
+    await send(site, CUT)
+    held = await send(site, CUT | {"device": "meter-2"}, key="order-2")
+    subjects = [
+        [alarm["subject"] for alarm in cast(list[dict[str, str]], answer["alarms"])]
+        for answer in [
+            await ask(site, "/v1/alarms"),
+            await ask(site, "/v1/alarms", "operator of B2"),
+        ]
+    ]
+    assert [f"command/{held.json()['id']}" in found for found in subjects] == [True, True]
+    assert [len(found) for found in subjects] == [6, 3]
 
 
 async def test_credits_are_for_finance_and_relays_for_operators(site: ApiSite) -> None:

@@ -10,11 +10,15 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import Field
 
 from hub.api.metrics import render
+from hub.api.pages import DAY_MS
 from hub.api.parts import ApiParts, Parts
 from hub.api.rights import EVERYONE, OPERATORS, Who, allow, sees
 from hub.api.shapes import Given, Shown
 from hub.auth import EVERYWHERE, Caller
+from hub.command import State
 from hub.status import Health, Status
+
+COMMANDS_MAX = 1_000  # of each kind among the alarms
 
 router = APIRouter(tags=["health"])
 
@@ -150,11 +154,11 @@ async def metrics(parts: Parts) -> Response:
 
 @router.get("/v1/alarms", dependencies=[allow(*EVERYONE)])
 async def alarms(parts: Parts, who: Who) -> AlarmList:
-    """What is wrong now: fire, the journal, links and sinks, and devices that are away."""
+    """What is wrong now: fire, stores, links, sinks, devices away, and commands that want a person."""
     status = parts.status()
-    found = _device_alarms(parts, who, status)
+    found = [*_device_alarms(parts, who, status), *await _command_alarms(parts, who)]
     if who.place == EVERYWHERE:
-        found = [*_hub_alarms(status), *found]
+        found += _hub_alarms(parts, status)
     fire = parts.fire.state()
     if fire.forbids:
         found.append(Alarm(severity=Severity.RED, subject="latch/fire", reason=fire.reason))
@@ -169,7 +173,7 @@ async def reset_fire(parts: Parts, who: Who, asked: ResetAsked) -> FireShown:
     return FireShown(forbids=state.forbids, latched=state.latched, reason=state.reason)
 
 
-def _hub_alarms(status: Status) -> list[Alarm]:
+def _hub_alarms(parts: ApiParts, status: Status) -> list[Alarm]:
     found = [
         Alarm(severity=Severity.YELLOW, subject=f"link/{link.id}", reason=link.reason)
         for link in status.links
@@ -180,9 +184,16 @@ def _hub_alarms(status: Status) -> list[Alarm]:
         for sink in status.sinks
         if sink.last_error
     ]
-    if not status.store.healthy:
-        reason = status.store.reason
-        found.append(Alarm(severity=Severity.RED, subject="store/journal", reason=reason))
+    ledger = parts.ledger.stats()
+    stores = {
+        "journal": "" if status.store.healthy else status.store.reason,
+        "ledger": "" if ledger.healthy else ledger.reason,
+    }
+    found += [
+        Alarm(severity=Severity.RED, subject=f"store/{store}", reason=reason)
+        for store, reason in stores.items()
+        if reason
+    ]
     return found
 
 
@@ -191,4 +202,22 @@ def _device_alarms(parts: ApiParts, who: Caller, status: Status) -> list[Alarm]:
         Alarm(severity=Severity.YELLOW, subject=f"device/{away.id}", reason=away.reason)
         for away in status.away
         if sees(parts, who, away.id)
+    ]
+
+
+async def _command_alarms(parts: ApiParts, who: Caller) -> list[Alarm]:
+    """Commands that wait for a second person, and those of the last day whose end nobody knows."""
+    day_ago_ms = parts.clock.now_ms() - DAY_MS
+    unknown = await parts.commands.recent(state=State.UNKNOWN, limit=COMMANDS_MAX)
+    queued = await parts.commands.recent(state=State.QUEUED, limit=COMMANDS_MAX)
+    wanted = [record for record in unknown if record.created_ms >= day_ago_ms]
+    wanted += [record for record in queued if record.held]
+    return [
+        Alarm(
+            severity=Severity.YELLOW,
+            subject=f"command/{record.id}",
+            reason="waits for a second person" if record.held else f"unknown: {record.reason}",
+        )
+        for record in wanted
+        if sees(parts, who, record.device)
     ]

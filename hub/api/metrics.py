@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from hub.api.parts import ApiParts
 from hub.journal import Stats
+from hub.ledger import LedgerStats
 from hub.status import LinkStatus, SinkStatus, Status
 
 
@@ -30,6 +31,7 @@ def render(parts: ApiParts) -> bytes:
         *_hub(status),
         *_links(status.links),
         *_journal(parts.journal.stats()),
+        *_ledger(parts.ledger.stats()),
         *_sinks(status.sinks),
         *_api(parts),
     ]
@@ -82,6 +84,13 @@ def _journal(stats: Stats) -> Iterator[Metric]:
     yield _counter("journal_repeated", "readings that were there already", stats.repeated)
     yield _counter("journal_conflicts", "readings against one already stored", stats.conflicts)
     yield _counter("journal_purged", "readings dropped by retention", stats.purged)
+
+
+def _ledger(stats: LedgerStats) -> Iterator[Metric]:
+    yield _gauge("ledger_healthy", "1 while orders and commands are stored", stats.healthy)
+    yield _gauge("ledger_waiting_works", "works queued for the disk", stats.waiting)
+    yield _gauge("ledger_commit_seconds", "longest of the last commits", stats.commit_s)
+    yield _counter("ledger_commits", "transactions committed", stats.commits)
 
 
 def _sinks(sinks: list[SinkStatus]) -> Iterator[Metric]:
