@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,10 +47,9 @@ class ApiSite:
         transport = httpx2.ASGITransport(app=self.app, raise_app_exceptions=False)
         return httpx2.AsyncClient(transport=transport, base_url="http://hub", headers=headers)
 
-    def with_status(self, status: Callable[[], Status]) -> ApiSite:
-        """The same site, whose status is said by another."""
-        app = make_app(replace(self.parts, status=status))
-        return replace(self, app=app)
+    def with_parts(self, parts: ApiParts) -> ApiSite:
+        """The same site, with other parts."""
+        return replace(self, parts=parts, app=make_app(parts))
 
     async def publish(self, device: str, link: str, **values: bool | int | float | str) -> None:
         """One reading, through the one way in."""

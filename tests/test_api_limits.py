@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,9 +89,16 @@ async def test_an_error_inside_tells_the_caller_nothing_of_the_inside(
     def status_of_the_hub() -> Status:
         raise error
 
-    broken = site.with_status(status_of_the_hub)
+    broken = site.with_parts(replace(site.parts, status=status_of_the_hub))
     async with broken.client() as client:
         response = await client.get("/v1/health")
     assert response.status_code == status
     assert response.json()["type"] == f"urn:dormhub:problem:{kind}"
     assert "secret" not in response.text
+
+
+async def test_a_made_up_method_is_counted_without_a_place_of_its_own(site: ApiSite) -> None:
+    async with site.client() as client:
+        for method in ("BREW", "POUR", "DRINK"):
+            await client.request(method, "/v1/devices")
+    assert {method for method, *_ in site.parts.traffic.requests} == {"other"}

@@ -6,14 +6,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 import httpx2
 import pytest
 
-from hub import Reading
+from hub import Reading, VirtualClock
 from hub.auth import Role
 from tests.api_site import CLOCK, PLATE, ApiSite, api_site, listening
 
@@ -140,6 +140,19 @@ async def test_the_stream_tells_a_key_only_what_it_may_know(site: ApiSite) -> No
         theirs = await anext(masked)
     assert [reading["device"] for reading in mine.readings] == ["meter-2"]
     assert theirs.readings[0]["values"] == {"plate": "京A1**5"}
+
+
+async def test_a_revoked_key_ends_its_streams(site: ApiSite) -> None:
+    clock = VirtualClock(start_ms=CLOCK.now_ms(), loop=asyncio.get_running_loop())
+    later = site.with_parts(replace(site.parts, clock=clock))
+    async with (
+        listening(later) as address,
+        stream(later, address, who=Role.VIEWER) as heard,
+    ):
+        await site.parts.keys.revoke(site.keys[Role.VIEWER].split("_")[1], "test")
+        clock.advance(10)
+        await site.publish("meter-1", "bus-1", energy_import=7)
+        assert [event async for event in heard] == []
 
 
 async def test_a_key_opens_a_bounded_number_of_streams(site: ApiSite) -> None:

@@ -65,8 +65,7 @@ def watched(app: ASGIApp, *, traffic: Traffic, read_timeout_s: float = READ_TIME
         except SlowClient:
             traffic.dropped["slow"] += 1
         finally:
-            route = scope.get("route")
-            traffic.requests[scope["method"], getattr(route, "path", "none"), status] += 1
+            traffic.count(scope["method"], getattr(scope.get("route"), "path", "none"), status)
 
     return door
 

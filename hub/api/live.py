@@ -21,6 +21,7 @@ from hub.api.problems import Problem
 from hub.api.rights import EVERYONE, Who, allow, sees, shown
 from hub.api.shapes import TIME_MAX
 from hub.auth import Caller
+from hub.errors import HubError, StoreError
 from hub.journal import Stored
 from hub.model import Reading
 
@@ -69,16 +70,27 @@ async def _stream(
     while True:
         waited = await _newer(parts, cursor)
         if parts.clock.monotonic_s() - checked_s >= PING_S:
-            if await parts.keys.check(presented) is None:
+            if not await _is_good(parts, presented):
                 return
             checked_s = parts.clock.monotonic_s()
         if not waited:
             yield KEEPALIVE_COMMENT
             continue
-        cursor, event = await _next(parts, who, cursor)
+        try:
+            cursor, event = await _next(parts, who, cursor)
+        except StoreError:
+            return  # the client comes back and is told why
         if event:
             yield event
         await parts.clock.sleep(PAUSE_S)
+
+
+async def _is_good(parts: ApiParts, presented: str) -> bool:
+    """Whether the key still opens something; when nobody can say, the client may come in anew."""
+    try:
+        return await parts.keys.check(presented) is not None
+    except HubError:
+        return False
 
 
 async def _newer(parts: ApiParts, cursor: int) -> bool:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 LIVE_MAX = 50
 LIVE_MAX_PER_KEY = 10
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Traffic:
@@ -17,6 +18,10 @@ class Traffic:
         self.requests: Counter[tuple[str, str, int]] = Counter()
         self.dropped: Counter[str] = Counter()
         self.live: Counter[str] = Counter()
+
+    def count(self, method: str, route: str, status: int) -> None:
+        """One answer; a method that nobody uses has no place of its own among the figures."""
+        self.requests[method if method in _METHODS else "other", route, status] += 1
 
     def has_room(self, key: str) -> bool:
         """Whether one more live stream of this key may open."""
