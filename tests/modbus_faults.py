@@ -1,7 +1,7 @@
 """A Modbus server that misbehaves on purpose, by seed. Its protocol code is its own.
 
 Every register's value is made from its unit and its address, so that an answer taken for another one
-shows. It keeps a count of the faults it has committed.
+shows. It keeps a count of the faults it has committed, and of the writes it has carried out.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from enum import StrEnum
 
 LATE_MAX_TIMEOUTS = 4.0
+WRITES = (5, 6)
 
 
 class Fault(StrEnum):
@@ -113,6 +114,8 @@ class FaultyServer:
         self.exception = 6
         self.committed: Counter[Fault] = Counter()
         self.requests: list[tuple[int, int, int, int]] = []
+        self.done: list[tuple[int, int, int]] = []  # unit, address, value of each write carried out
+        self.resets = 0
         self.connections = 0
         self._timeout_s = timeout_s
         self._chance = random.Random(seed)
@@ -126,8 +129,10 @@ class FaultyServer:
             while not writer.is_closing():
                 head, request = await self._request(reader)
                 self._answer(head, request, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except asyncio.IncompleteReadError:
             pass
+        except ConnectionError:
+            self.resets += 1
         finally:
             writer.close()
 
@@ -150,6 +155,8 @@ class FaultyServer:
         fault = self.choose(self._chance)
         self.committed[fault] += 1
         right = self._frame(head, self._body(unit, function, start, count))
+        if function in WRITES and fault is not Fault.EXCEPTION and start not in self.illegal:
+            self.done.append((unit, start, count))
         loop = asyncio.get_running_loop()
         delay_s = self._chance.uniform(1.05, LATE_MAX_TIMEOUTS) * self._timeout_s
         # A device answers its requests one after the other, so a late answer holds up the next ones.
@@ -179,8 +186,10 @@ class FaultyServer:
             writer.write(data)
 
     def _body(self, unit: int, function: int, start: int, count: int) -> bytes:
-        if self.illegal & set(range(start, start + count)):
+        if self.illegal & set(range(start, start + (1 if function in WRITES else count))):
             return bytes((unit, function | 0x80, 2))
+        if function in WRITES:
+            return struct.pack(">BBHH", unit, function, start, count & 0xFFFF)
         addresses = range(start, start + count)
         if function in (1, 2):
             value = sum(bit_at(unit, function, at) << place for place, at in enumerate(addresses))
@@ -211,7 +220,8 @@ class FaultyServer:
             case Fault.FOREIGN_UNIT:
                 return (self._frame(head, self._body(unit % 247 + 1, function, start, count)),)
             case Fault.WRONG_FUNCTION:
-                return (self._frame(head, self._body(unit, 7 - function, start, count)),)
+                other = function ^ 3 if function in WRITES else 7 - function
+                return (self._frame(head, self._body(unit, other, start, count)),)
             case Fault.WRONG_COUNT:
                 return (self._frame(head, self._body(unit, function, start, count + 16)),)
             case Fault.WRONG_CRC:

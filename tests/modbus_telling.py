@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drivers.modbus.driver import open_driver
-from hub import Command, Device, Driver, Link, Outcome, Priority, SystemClock, Value
+from hub import Command, Device, Driver, Link, Outcome, Priority, Profile, SystemClock, Value
 from simulators.campus import Campus
 from simulators.pytest_campus import CampusFactory
-from tests.modbus_site import running
+from tests.modbus_site import METER, profile_of, running
 from tests.recording_host import RecordingHost
 
 CLOCK = SystemClock()
@@ -88,3 +88,23 @@ async def town_at_work(campus: CampusFactory, folder: Path) -> AsyncIterator[Tow
     """The campus of this folder, its first link served by its driver."""
     async with campus(folder) as town, at_work(town.reachable().links[0]) as work:
         yield Town(campus=town, work=work)
+
+
+MARK = """
+[commands.mark]
+meaning = "write one register"
+arguments = { value = { type = "int", minimum = 0, maximum = 65535 } }
+writes = [{ function = 6, at = 50, argument = "value" }]
+confirm = [{ point = "relay_closed", equals = true }]
+repeat = "never"
+[commands.both]
+meaning = "write two registers, one after the other"
+writes = [{ function = 6, at = 50, raw = 1 }, { function = 6, at = 51, raw = 2 }]
+confirm = [{ point = "relay_closed", equals = true }]
+repeat = "never"
+"""
+
+
+def markable_profile(more: str = MARK) -> Profile:
+    """The test meter, which takes a mark: a register nobody reads."""
+    return profile_of(METER.format(wire="") + more)

@@ -21,7 +21,7 @@ DEVICES = [
     "board,waveshare_relay8,bus-1,2,,",
     'gate,generic_barrier,bus-1,3,0.1,"fail_mode=open; egress=true; open_limit_s=60"',
 ]
-_RELAYS = [
+_RELAYS: list[tuple[str, str, Mapping[str, Value], Mapping[str, Value]]] = [
     ("board", f"{name}_{number}", {}, {"relay": number, "on": name == "restore"})
     for name in ("cut", "restore")
     for number in range(1, 9)

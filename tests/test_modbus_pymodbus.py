@@ -49,7 +49,7 @@ def _expected(unit: int) -> dict[str, object]:
 
 
 @asynccontextmanager
-async def _tcp_server(framer: FramerType) -> AsyncIterator[int]:
+async def tcp_server(framer: FramerType) -> AsyncIterator[int]:
     port = free_port()
     devices = [_device(unit) for unit in (1, 2, 3)]
     server = ModbusTcpServer(devices, framer=framer, address=("127.0.0.1", port))
@@ -61,7 +61,7 @@ async def _tcp_server(framer: FramerType) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def _serial_server() -> AsyncIterator[str]:
+async def serial_server() -> AsyncIterator[str]:
     """A pymodbus server on one end of a null-modem cable of two pseudo terminals; gives the other end."""
     near, near_end = pty.openpty()
     far, far_end = pty.openpty()
@@ -85,8 +85,8 @@ async def _serial_server() -> AsyncIterator[str]:
             os.close(end)
 
 
-async def test_a_tcp_server_is_read_point_by_point() -> None:
-    async with _tcp_server(FramerType.SOCKET) as port:
+async def test_atcp_server_is_read_point_by_point() -> None:
+    async with tcp_server(FramerType.SOCKET) as port:
         settings: dict[str, object] = {"host": "127.0.0.1", "port": port}
         async with polled(link_of(settings, meter_profile(), (1, 2, 3))) as host:
             await host.wait_for(6)
@@ -94,8 +94,8 @@ async def test_a_tcp_server_is_read_point_by_point() -> None:
                 assert host.of(f"bus-{unit}")[0].values == _expected(unit)
 
 
-async def test_a_serial_server_is_read_over_tcp() -> None:
-    async with _tcp_server(FramerType.RTU) as port:
+async def test_aserial_server_is_read_over_tcp() -> None:
+    async with tcp_server(FramerType.RTU) as port:
         settings: dict[str, object] = {
             "transport": "rtu_over_tcp",
             "host": "127.0.0.1",
@@ -108,7 +108,7 @@ async def test_a_serial_server_is_read_over_tcp() -> None:
 
 
 async def test_a_serial_line_is_read_through_its_port() -> None:
-    async with _serial_server() as port:
+    async with serial_server() as port:
         settings: dict[str, object] = {"transport": "rtu", "device": port, "baud": 19200}
         async with polled(link_of(settings, meter_profile(), (1, 2, 3))) as host:
             await host.wait_for(6)

@@ -65,7 +65,11 @@ class Polling:
 
     async def execute(self, command: Command) -> Outcome:
         """One try of a command, before all polling."""
-        return await Telling(self._bus, self._units[command.device], command, self._clock).run()
+        telling = Telling(self._bus, self._units[command.device], command, self._clock)
+        outcome = await telling.run()
+        if telling.in_doubt:
+            self._schedule.rest(command.device, self._clock.monotonic_s() + LATE_MAX_S)
+        return outcome
 
     def refresh(self, device: str) -> None:
         """Poll this device next."""

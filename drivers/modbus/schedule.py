@@ -31,7 +31,17 @@ def phase_of(device: str) -> float:
 class Turn:
     """A device's place in the schedule."""
 
-    __slots__ = ("device", "due_s", "misses", "period_s", "phase", "served_s", "taken", "wanted")
+    __slots__ = (
+        "device",
+        "due_s",
+        "misses",
+        "period_s",
+        "phase",
+        "rests_until_s",
+        "served_s",
+        "taken",
+        "wanted",
+    )
 
     def __init__(self, device: str, period_s: float) -> None:
         self.device = device
@@ -40,6 +50,7 @@ class Turn:
         self.due_s = 0.0
         self.served_s = 0.0
         self.misses = 0
+        self.rests_until_s = 0.0
         self.taken = False
         self.wanted = False  # its turn is one it was asked for
 
@@ -72,6 +83,38 @@ class SilentBudget:
         self._saved_s -= seconds
 
 
+class Wanted:
+    """Devices asked for out of their turn, the first first."""
+
+    def __init__(self) -> None:
+        self._turns: dict[str, Turn] = {}
+        self._was_last = False
+
+    def add(self, turn: Turn) -> None:
+        """This one is next; when it is its turn already, it has another one right after."""
+        self._turns[turn.device] = turn
+
+    def take(self, now_s: float, others_due: bool) -> Turn | None:
+        """Whose turn it is: nobody's right after another, while others are due."""
+        self._was_last = not (self._was_last and others_due) and bool(self._turns)
+        if not self._was_last:
+            return None
+        for turn in self._turns.values():
+            if not turn.taken and turn.rests_until_s <= now_s:
+                turn.wanted = True
+                return turn
+        self._was_last = False
+        return None
+
+    def served(self, turn: Turn) -> None:
+        """It has its turn."""
+        self._turns.pop(turn.device, None)
+
+    def due_s(self, never_s: float) -> float:
+        """When the first of them may go; `never_s` without any."""
+        return min((turn.rests_until_s for turn in self._turns.values()), default=never_s)
+
+
 class Schedule:
     """The turns of all devices of one bus."""
 
@@ -89,8 +132,7 @@ class Schedule:
         self._silent: list[tuple[float, Turn]] = []
         self._all = tuple(turns)
         self._named = {turn.device: turn for turn in self._all}
-        self._wanted: dict[str, Turn] = {}
-        self._was_wanted = False
+        self._wanted = Wanted()
         self._silent_count = 0
         self._looked_s = now_s
         for turn in self._all:
@@ -103,31 +145,39 @@ class Schedule:
         return self._silent_count
 
     def refresh(self, device: str) -> None:
-        """This device is next; when it is its turn already, it has another one right after."""
-        self._wanted[device] = self._named[device]
+        """This device is next, unless it rests."""
+        self._wanted.add(self._named[device])
+
+    def rest(self, device: str, until_s: float) -> None:
+        """Ask this device nothing until then."""
+        self._named[device].rests_until_s = until_s
 
     def take(self, now_s: float) -> Turn | None:
         """The device whose turn it is now, if any; it must be given back by one of the calls below."""
         waiting, ready = self._waiting, self._ready
         while waiting and waiting[0][0] <= now_s:
             turn = heapq.heappop(waiting)[1]
-            heapq.heappush(ready, (turn.served_s, turn))
-        wanted = self._next_wanted() if self._wanted else None
-        if wanted and not (self._was_wanted and ready):
-            self._was_wanted = wanted.wanted = True
+            if turn.rests_until_s > now_s:
+                heapq.heappush(waiting, (turn.rests_until_s, turn))
+            else:
+                heapq.heappush(ready, (turn.served_s, turn))
+        found = self._wanted.take(now_s, bool(ready))
+        if found:
             for queue in (waiting, ready, self._silent):
-                _pull(wanted, queue)
-            return self._out(wanted)
-        self._was_wanted = False
-        if self._silent and self._silent_due_s(now_s) <= now_s:
-            return self._out(heapq.heappop(self._silent)[1])
-        return self._out(heapq.heappop(ready)[1]) if ready else None
+                _pull(found, queue)
+        elif self._silent and self._silent_due_s(now_s) <= now_s:
+            found = heapq.heappop(self._silent)[1]
+        elif ready:
+            found = heapq.heappop(ready)[1]
+        if found:
+            found.taken = True
+            self._wanted.served(found)
+        return found
 
     def wait_s(self, now_s: float, longest_s: float) -> float:
         """Seconds until somebody may be due, at most `longest_s`."""
-        if self._wanted:
-            return 0.0
-        next_s = now_s + longest_s
+        next_s = self._wanted.due_s(now_s + longest_s)
+        next_s = min(next_s, now_s + longest_s)
         if self._waiting:
             next_s = min(next_s, self._waiting[0][0])
         if self._silent:
@@ -147,6 +197,7 @@ class Schedule:
             self._silent = [(now_s, other) for _, other in self._silent]
             heapq.heapify(self._silent)
         turn.misses = 0
+        turn.rests_until_s = now_s + rest_s
         self._wait(turn, max(self._next_s(turn, now_s), now_s + rest_s))
 
     def missed(self, turn: Turn, now_s: float, cost_s: float, rest_s: float = 0.0) -> None:
@@ -155,6 +206,7 @@ class Schedule:
         turn.served_s = self._looked_s = now_s
         # Who looks for a silent device out of its turn does not make the hub look less often for it.
         turn.misses += not (was_silent and turn.wanted)
+        turn.rests_until_s = now_s + rest_s
         turn.taken = turn.wanted = False
         if not turn.silent:
             self._wait(turn, max(self._next_s(turn, now_s), now_s + rest_s))
@@ -180,18 +232,9 @@ class Schedule:
     def again(self, turn: Turn, now_s: float) -> None:
         """It shall have another turn as soon as possible."""
         if turn.wanted:
-            self._wanted[turn.device] = turn
+            self._wanted.add(turn)
         turn.taken = turn.wanted = False
         self._wait(turn, now_s)
-
-    def _out(self, turn: Turn) -> Turn:
-        self._wanted.pop(turn.device, None)
-        turn.taken = True
-        return turn
-
-    def _next_wanted(self) -> Turn | None:
-        """The first that was asked for and is not having its turn."""
-        return next((turn for turn in self._wanted.values() if not turn.taken), None)
 
     def _nobody_answers(self) -> bool:
         """Then nobody is kept waiting by looking for the silent ones, and only their pauses count."""

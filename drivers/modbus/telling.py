@@ -48,6 +48,8 @@ class Telling:
         self._unit = unit
         self._command = command
         self._clock = clock
+        # Whether the answer to a read may still come, and be taken for a poll's.
+        self.in_doubt = False
         self._errand = Errand(clock=clock, priority=command.priority, deadline_s=command.deadline_s)
 
     async def run(self) -> Outcome:
@@ -89,7 +91,8 @@ class Telling:
                 for number, request in enumerate(requests):
                     await self._tell(request, number)
         except TimeoutError:
-            raise self._nothing("deadline" if self._bus.is_open else "link down") from None
+            waited = not self._errand.writes and not self._bus.is_open
+            raise self._nothing("link down" if waited else "deadline") from None
         finally:
             self._unit.telling = False
             self._unit.told += 1
@@ -138,6 +141,7 @@ class Telling:
                 heard = await self._bus.ask(request, timeout_s, self._errand)
             except (DeviceError, FrameError):
                 self._unit.in_step = False
+                self.in_doubt = self._bus.is_serial
                 continue
             except LinkError:
                 continue
