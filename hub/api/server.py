@@ -67,7 +67,9 @@ def bind(listen: str) -> socket.socket:
             hint='write a free address of this box, like "127.0.0.1:8080"',
         ) from None
     sock.setblocking(False)
-    # Also for every connection: what a client has not taken by then is forgotten with it.
+    # Both hold for every connection: an answer does not wait for the acknowledgement of its head, and
+    # what a client has not taken by then is forgotten with it.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_TIMEOUT_MS)
     return sock
 
