@@ -269,6 +269,8 @@ def _client(broker: Broker) -> aiomqtt.Client:
         tls_context=broker.tls_context(),
         keepalive=settings.keepalive_s,
         timeout=settings.timeout_s,
+        # A command must not wait 40 ms for the broker's delayed acknowledgement of what went before.
+        socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
     )
 
 
