@@ -103,7 +103,6 @@ class Plausibility:
     def check(self, reading: Reading, device: Device | None) -> Reading:
         """The reading with every impossible value moved to `bad`; the same object when all is well."""
         rules = self._rules_of(device)
-        name_of = reading.device
         doubts: list[tuple[str, Verdict]] = []
         time_ms = self._believed_ms(reading)
         for name, value in reading.values.items():
@@ -117,7 +116,7 @@ class Plausibility:
             elif not rule.minimum <= value <= rule.maximum:  # type: ignore[operator]
                 doubts.append((name, Verdict(bad=f"outside {rule.minimum:g}..{rule.maximum:g}")))
             elif rule.counts:
-                verdict = self._count(name_of, name, rule, int(value), time_ms)
+                verdict = self._count(reading, name, rule, time_ms)
                 if verdict is not _GOOD:
                     doubts.append((name, verdict))
         if doubts or time_ms != reading.time_ms:
@@ -139,12 +138,19 @@ class Plausibility:
             return reading.time_ms
         return reading.received_ms
 
-    def _count(self, device: str, name: str, rule: Rule, value: int, time_ms: int) -> Verdict:
-        key = (device, name)
+    def _count(self, reading: Reading, name: str, rule: Rule, time_ms: int) -> Verdict:
+        key, value = (reading.device, name), int(reading.values[name])
         track = self._tracks.get(key)
         if track is None:
             self._tracks[key] = _Track(time_ms, value)
             return _GOOD
+        if reading.received_ms + CLOCK_AHEAD_MS < track.time_ms:
+            # The hub's clock had been ahead: how long ago that was cannot be told, so no step is allowed for.
+            track.time_ms = time_ms
+            if _step_is_possible(rule, value - track.value, 0):
+                track.value, track.proofs = value, 0
+                return _GOOD
+            return _doubted(track, rule, value, time_ms)
         if time_ms <= track.time_ms:
             return _GOOD  # late data stands for its own time and moves nothing
         if _step_is_possible(rule, value - track.value, time_ms - track.time_ms):

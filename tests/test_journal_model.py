@@ -38,7 +38,7 @@ def readings(draw: st.DrawFn) -> Reading:
     return Reading(
         device=draw(st.sampled_from(DEVICES)),
         time_ms=time_ms,
-        received_ms=time_ms + draw(st.integers(0, 3)),
+        received_ms=START_MS + 3 * DAY_MS + draw(st.integers(0, 3)),
         values=values,
         bad=bad,
         uncertain=doubts,

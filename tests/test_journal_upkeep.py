@@ -217,7 +217,9 @@ async def test_late_data_changes_the_rollup_of_a_sealed_hour(tmp_path: Path) -> 
 
 
 async def test_old_readings_go_by_age_and_their_rollups_stay(tmp_path: Path) -> None:
-    options = JournalOptions(seal_delay_s=0, keep_days=3, upkeep_share=1.0)
+    options = JournalOptions(
+        seal_delay_s=0, keep_days=3, upkeep_share=1.0, age_advance_s=10 * 86_400
+    )
     clock = evening()
     async with open_journal(tmp_path / "j.db", clock=clock, options=options) as journal:
         await journal.append(meter_day())
@@ -332,3 +334,34 @@ async def test_a_chunk_that_changed_on_disk_is_never_given_out(tmp_path: Path) -
             await journal.append([meter_day()[3]])
         new = reading(START_MS + DAY_MS, frequency=50.0)
         assert await journal.append([new]) == Appended(stored=1)
+
+
+async def test_a_clock_that_jumps_years_ahead_does_not_have_everything_dropped(
+    tmp_path: Path,
+) -> None:
+    options = JournalOptions(seal_delay_s=0, keep_days=3, upkeep_share=1.0)
+    clock = evening()
+    async with open_journal(tmp_path / "j.db", clock=clock, options=options) as journal:
+        await journal.append(meter_day())
+        await journal.upkeep()
+        clock.advance(3 * 365 * 86_400)
+        await journal.upkeep()
+        assert len((await journal.history("meter-1", "frequency", 0, END_MS)).times) == 1440
+
+
+async def test_a_clock_that_was_ahead_does_not_keep_an_old_value_the_latest(tmp_path: Path) -> None:
+    ahead = Reading(
+        device="m",
+        time_ms=END_MS,
+        received_ms=END_MS,
+        values={"frequency": 49.0, "temperature": 5.0},
+    )
+    right = Reading(
+        device="m", time_ms=START_MS, received_ms=START_MS + 5, values={"frequency": 50.0}
+    )
+    async with open_journal(tmp_path / "j.db", clock=evening()) as journal:
+        await journal.append([ahead])
+        await journal.append([right])
+        latest = (await journal.latest())["m"]
+        assert (latest.time_ms, latest.received_ms) == (START_MS, START_MS + 5)
+        assert latest.values == {"frequency": 50.0, "temperature": 5.0}

@@ -162,3 +162,12 @@ def test_every_value_ends_either_good_or_bad_with_a_reason_and_none_is_lost(
     assert set(checked.values) | set(checked.bad) == set(values)
     assert not set(checked.values) & set(checked.bad)
     assert all(checked.bad.values())
+
+
+def test_a_counter_is_still_checked_after_the_hubs_clock_was_ahead() -> None:
+    rules = Plausibility()
+    rules.check(reading({"energy_import": 5000}, at_ms=NOW_MS + 86_400_000), meter())
+    fallen = rules.check(reading({"energy_import": 10}), meter())
+    steady = rules.check(reading({"energy_import": 5010}, at_ms=NOW_MS + MINUTE_MS), meter())
+    assert fallen.bad == {"energy_import": "counter fell from 5000 to 10"}
+    assert steady.bad == {}

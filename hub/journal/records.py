@@ -20,7 +20,8 @@ class JournalOptions:
 
     A day (UTC) of a device is sealed `seal_delay_s` after it ended. Readings older than `keep_days` and
     roll-ups older than `keep_rollup_days` are dropped; above `size_max_bytes` (0: no limit) the oldest days
-    go first, and only then what a slow follower has not seen, which is counted against it.
+    go first, and only then what a slow follower has not seen, which is counted against it. Age is judged by
+    a time that moves at most `age_advance_s` from one pass to the next, whatever the clock says.
     """
 
     queue_readings: int = 20_000
@@ -30,6 +31,7 @@ class JournalOptions:
     upkeep_share: float = 0.25
     seal_delay_s: float = 3600.0
     keep_days: int = 400
+    age_advance_s: float = 7200.0
     keep_rollup_days: int = 3660
     size_max_bytes: int = 0
     probe_every_s: float = 2.0

@@ -32,6 +32,21 @@ def purge_old(
             yield
 
 
+def believed_ms(db: apsw.Connection, now_ms: int, advance_s: float) -> int:
+    """The time by which age is judged: the clock's, but at most `advance_s` past that of the last pass.
+
+    A clock that jumps years ahead would else have everything dropped in one pass. A box that was off for a
+    month gets there in some days.
+    """
+    known: int | None = db.execute("SELECT number FROM meta WHERE name = 'aged_to_ms'").get
+    believed = now_ms if known is None else min(now_ms, known + round(advance_s * 1000))
+    db.execute(
+        "INSERT INTO meta VALUES ('aged_to_ms', ?) ON CONFLICT DO UPDATE SET number = excluded.number",
+        (believed,),
+    )
+    return believed
+
+
 def purge_to_size(db: apsw.Connection, size_max_bytes: int) -> Iterator[None]:
     """While the journal is too big: the oldest sealed days, then the oldest readings, seen or not."""
     while size_max_bytes and _used_bytes(db) > size_max_bytes:

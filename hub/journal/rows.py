@@ -39,6 +39,8 @@ class LatestRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
     uncertain: dict[int, str]
 
 
+CLOCK_AHEAD_MS = 120_000  # what ingest allows a device's clock to be ahead of the hub's
+
 encode = msgspec.msgpack.Encoder().encode
 _row = msgspec.msgpack.Decoder(Row).decode
 _latest = msgspec.msgpack.Decoder(LatestRow).decode
@@ -183,10 +185,19 @@ def _late(time_ms: int, row: Row, old: LatestRow) -> LatestRow:
 
 
 def latest_after(time_ms: int, row: Row, old: LatestRow | None) -> LatestRow:
-    """A device's latest state once this row is stored; older data never moves it back."""
+    """A device's latest state once this row is stored; older data never moves it back.
+
+    Unless what was held the latest lies further ahead of this row's reception than any clock may be: then
+    the hub's own clock had been ahead, and would keep an old value the latest for as long.
+    """
     if old is None:
         bad = {point: (time_ms, text) for point, text in row.bad.items()}
         return LatestRow(time_ms, time_ms + row.lag_ms, row.values, {}, bad, row.uncertain)
+    if time_ms + row.lag_ms + CLOCK_AHEAD_MS < old.time_ms:
+        state = _newest(time_ms, row, old)
+        return LatestRow(
+            time_ms, time_ms + row.lag_ms, state.values, state.older, state.bad, state.uncertain
+        )
     if time_ms > old.time_ms:
         return _newest(time_ms, row, old)
     return _late(time_ms, row, old)

@@ -10,7 +10,7 @@ from hub.clock import Clock
 from hub.journal.append import Appender
 from hub.journal.followers import safe_cursor
 from hub.journal.records import DAY_MS, JournalOptions
-from hub.journal.retain import purge_old, purge_to_size, trim_log
+from hub.journal.retain import believed_ms, purge_old, purge_to_size, trim_log
 from hub.journal.seal import seal
 
 
@@ -21,7 +21,9 @@ def upkeep(
     now_ms = clock.now_ms()
     sealed_before_ms = (now_ms - round(options.seal_delay_s * 1000)) // DAY_MS * DAY_MS
     safe = safe_cursor(db)
-    yield from purge_old(db, now_ms, options, safe)
+    aged_ms = believed_ms(db, now_ms, options.age_advance_s)
+    yield
+    yield from purge_old(db, aged_ms, options, safe)
     for changed in seal(db, sealed_before_ms, safe):
         if changed:
             appender.sealed()
