@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx2
 import pytest
 
+from hub.api.limits import bounded
 from hub.errors import StoreError
 from hub.status import Status
 from tests.api_site import ApiSite, api_site
@@ -102,3 +105,16 @@ async def test_a_made_up_method_is_counted_without_a_place_of_its_own(site: ApiS
         for method in ("BREW", "POUR", "DRINK"):
             await client.request(method, "/v1/devices")
     assert {method for method, *_ in site.parts.traffic.requests} == {"other"}
+
+
+async def test_a_body_that_does_not_come_is_given_up(site: ApiSite) -> None:
+    door = bounded(site.app, body_timeout_s=0.01)
+    transport = httpx2.ASGITransport(app=door)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://hub") as client:
+        response = await client.post("/v1/commands", content=endless())
+    assert response.status_code == 408
+
+
+async def endless() -> AsyncIterator[bytes]:
+    yield b"{"
+    await asyncio.Event().wait()

@@ -106,7 +106,7 @@ def identified(app: ASGIApp, *, parts: ApiParts) -> Door:
     return door
 
 
-def bounded(app: ASGIApp) -> Door:
+def bounded(app: ASGIApp, *, body_timeout_s: float = BODY_TIMEOUT_S) -> Door:
     """Take a body of at most 64 KiB, 20 levels deep, within 30 s; then let it in as a whole."""
 
     async def door(scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,7 +114,7 @@ def bounded(app: ASGIApp) -> Door:
             await app(scope, receive, send)
             return
         try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
+            async with asyncio.timeout(body_timeout_s):
                 body = await _body(receive)
             _check_depth(body)
         except TimeoutError:
