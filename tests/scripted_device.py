@@ -32,6 +32,7 @@ limit_closed = {}
 loop_safety = {}
 lane_light = {}
 fire_alarm = {}
+relay_8 = {}
 purchase_count = {}
 [commands.cut]
 meaning = "open the relay"
@@ -67,6 +68,13 @@ meaning = "the lamp of the lane, while nothing stands in it"
 requires = [{ point = "loop_safety", equals = false }]
 confirm = [{ point = "lane_light", equals = true }]
 repeat = "safe"
+[commands.start]
+meaning = "something that must not happen twice, with time enough to do so"
+confirm = [{ point = "relay_8", equals = true }]
+repeat = "never"
+hazard = "start"
+deadline_s = 30
+confirm_s = 2
 [commands.text]
 meaning = "words on the display"
 arguments = { words = { type = "text", maximum = 20, meaning = "what to show" } }
@@ -127,6 +135,7 @@ class Machine:
             "limit_closed": True,
             "loop_safety": False,
             "lane_light": False,
+            "relay_8": False,
             "fire_alarm": False,
             "purchase_count": 7,
             **self.state,
@@ -147,6 +156,7 @@ class Machine:
             "close": {"limit_open": False, "limit_closed": True},
             "light": {"lane_light": True},
             "dim": {"lane_light": True},
+            "start": {"relay_8": True},
             "credit": {"purchase_count": count or 0},
         }
         self.state.update(changes.get(command.spec.name, {}))

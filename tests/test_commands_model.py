@@ -21,8 +21,8 @@ from tests.command_bench import Hub, Site
 from tests.scripted_device import LATE_S, Behaviour, Machine
 from tests.virtual_loop import run_virtual
 
-NAMES = ["cut", "restore", "open", "light", "dim", "text", "credit"]
-NEVER = {"open"}
+NAMES = ["cut", "restore", "open", "start", "light", "dim", "text", "credit"]
+NEVER = {"open", "start"}
 ARGUMENTS: dict[str, dict[str, Scalar]] = {"credit": {"amount": 5}, "text": {"words": "hi"}}
 
 
@@ -151,7 +151,7 @@ def _done(site: Site) -> list[tuple[Machine, str, float]]:
     ]
 
 
-@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate, Phase.shrink])
+@settings(max_examples=100, deadline=None, phases=[Phase.explicit, Phase.generate, Phase.shrink])
 @given(steps=STEPS, first=SCRIPTS, second=SCRIPTS)
 def test_any_interleaving_keeps_the_promises(
     steps: list[Step], first: list[Behaviour], second: list[Behaviour]
