@@ -113,6 +113,7 @@ def measure(config: Path, log: Path, seconds: float) -> None:
     """Run the hub for so long and print what it took and what it stored."""
     data = load_config(config).data
     began_s = time.monotonic()
+    os.environ["DORMHUB_API__LISTEN"] = ""
     command = [sys.executable, "-m", "hub.cli.main", "run", "--config", str(config)]
     with process(*command, log=log) as hub:
         first_s = first_reading_s(data, began_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -48,6 +49,7 @@ def demo(
 async def _demo(folder: Path, seconds: float, seed: int) -> bool:
     config = folder / "config"
     port = free_port()
+    api = f"127.0.0.1:{free_port()}"
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -61,9 +63,12 @@ async def _demo(folder: Path, seconds: float, seed: int) -> bool:
     async with (
         running_broker(folder, port) as broker,
         _process(campus, folder / "campus.log"),
-        _process(hub, folder / "hub.log") as daemon,
+        _process(hub, folder / "hub.log", DORMHUB_API__LISTEN=api) as daemon,
     ):
-        print(f"broker: {broker}; configuration, data and logs: {folder}/", flush=True)
+        print(
+            f"broker: {broker}; configuration, data and logs: {folder}/; API: http://{api}",
+            flush=True,
+        )
         site = load_site(config)
         heard = await _show(site, load_config(config).data, seconds, stop, daemon)
         status = read_status(load_config(config).data)
@@ -75,10 +80,14 @@ async def _demo(folder: Path, seconds: float, seed: int) -> bool:
 
 
 @asynccontextmanager
-async def _process(command: list[str], log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _process(
+    command: list[str], log: Path, **environment: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process that runs as long as the block, its output in a file."""
     with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output)
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=output, stderr=output, env=os.environ | environment
+        )
     try:
         yield process
     finally:
