@@ -93,7 +93,9 @@ class MqttDriver:
                     tasks.create_task(self._look(host), name=f"{link.id}-retained")
                     if not link.observe_only:
                         tasks.create_task(self._tell(host), name=f"{link.id}-commands")
-                await self._keep(broker, routes.filters, service, host.clock)
+                # A task like the others: cancelled, all of them end at the same time, not one by one.
+                keeping = self._keep(broker, routes.filters, service, host.clock)
+                tasks.create_task(keeping, name=f"{link.id}-readings")
         finally:
             self._telling = None
 
