@@ -7,6 +7,7 @@ import os
 import pty
 import random
 import tty
+from dataclasses import replace
 
 import pytest
 
@@ -384,6 +385,20 @@ async def test_a_bus_that_only_observes_lets_no_write_pass() -> None:
         with pytest.raises(LinkError):
             await bus.wait_open()
     assert server.requests == []
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_server_behind_a_link_that_only_observes_sees_no_write(transport: str) -> None:
+    server = FaultyServer((1,), rtu=transport != "tcp")
+    async with listening(server) as port:
+        link = link_of(reached(transport, port), markable_profile(), (1,), period_s=0.01)
+        async with at_work(replace(link, observe_only=True)) as work:
+            told = [await work.tell("bus-1", "mark", {"value": value}) for value in range(20)]
+            await work.host.wait_for(5)
+    assert {(outcome.answer, outcome.reason) for outcome in told} == {
+        (Answer.NOT_SENT, "observe_only")
+    }
+    assert {function for _, function, _, _ in server.requests} == {1, 2, 3, 4}
 
 
 # Reading out of turn.
