@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hub import Answer
+from drivers.mqtt.driver import open_driver
+from hub import Answer, ConfigError
 from simulators.campus import Campus, Play
 from simulators.conduct import Conduct
 from tests.command_site import Town, command_site, running_driver, town, until_sending
@@ -172,6 +173,13 @@ async def test_a_value_out_of_its_range_is_not_sent(mosquitto: Server, tmp_path:
         outcome = await made.execute(made.command("gate", "open", {"direction": "up"}))
         assert outcome.answer is Answer.NOT_SENT
         assert made.heard("gate") == []
+
+
+def test_a_key_file_that_is_not_there_is_a_config_error(tmp_path: Path) -> None:
+    site = command_site(tmp_path, 1883, "gate")
+    (tmp_path / "gate.key").unlink()
+    with pytest.raises(ConfigError, match="gate.key_file"):
+        open_driver(site.links[0])
 
 
 def ended(server: Server) -> str:
