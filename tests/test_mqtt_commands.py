@@ -178,7 +178,7 @@ async def test_a_value_out_of_its_range_is_not_sent(mosquitto: Server, tmp_path:
 def test_a_key_file_that_is_not_there_is_a_config_error(tmp_path: Path) -> None:
     site = command_site(tmp_path, 1883, "gate")
     (tmp_path / "gate.key").unlink()
-    with pytest.raises(ConfigError, match="gate.key_file"):
+    with pytest.raises(ConfigError, match=r"gate\.key_file"):
         open_driver(site.links[0])
 
 
