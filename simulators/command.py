@@ -147,7 +147,15 @@ def write_rehearsal(campus: Campus, folder: Path) -> None:
         }
         for link in site.links
     }
-    (folder / "site.toml").write_text(site_toml(site.name, str(site.timezone), links), "utf-8")
+    rules = site.safety
+    safety = {
+        "fire": [f"{fire.device}.{fire.point}" for fire in rules.fire],
+        "brake_percent": rules.brake_percent,
+        "brake_devices": rules.brake_devices,
+        "rate_per_minute": rules.rate_per_minute,
+    }
+    text = site_toml(site.name, str(site.timezone), links, safety)
+    (folder / "site.toml").write_text(text, "utf-8")
     shutil.copyfile(site.folder / "devices.csv", folder / "devices.csv")
     if (site.folder / "profiles").is_dir():
         shutil.copytree(site.folder / "profiles", folder / "profiles", dirs_exist_ok=True)

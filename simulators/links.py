@@ -134,10 +134,17 @@ def toml_value(value: object) -> str:
     return f'"{escaped}"'
 
 
-def site_toml(name: str, timezone: str, links: Mapping[str, Mapping[str, object]]) -> str:
-    """A site file with these links."""
+def site_toml(
+    name: str,
+    timezone: str,
+    links: Mapping[str, Mapping[str, object]],
+    safety: Mapping[str, object] | None = None,
+) -> str:
+    """A site file with these links and safety rules."""
     lines = [f"name = {toml_value(name)}", f"timezone = {toml_value(timezone)}"]
-    for link, settings in links.items():
-        lines += ["", f"[links.{link}]"]
+    tables = {"safety": safety} if safety else {}
+    tables |= {f"links.{link}": table for link, table in links.items()}
+    for table, settings in tables.items():
+        lines += ["", f"[{table}]"]
         lines += [f"{key} = {toml_value(value)}" for key, value in settings.items()]
     return "\n".join(lines) + "\n"

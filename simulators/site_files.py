@@ -78,7 +78,11 @@ def write_site(folder: Path, size: Size, *, name: str, broker_port: int) -> None
         links[f"gate-board-{gate + 1}"] = board
     broker = {"driver": "mqtt", "host": LOOPBACK, "port": broker_port}
     links[_BROKER] = {**broker, "version": size.mqtt_version}
-    (folder / "site.toml").write_text(site_toml(name, TIMEZONE, links), "utf-8")
+    fire = [f"barrier-{gate + 1}.fire_alarm" for gate in range(size.barriers)]
+    # One in a hundred of a few devices is none: a small site says itself how many are many.
+    safety = {"fire": fire, "brake_percent": max(1.0, 500 / (size.meters + size.washers + 1))}
+    text = site_toml(name, TIMEZONE, links, safety)
+    (folder / "site.toml").write_text(text, "utf-8")
     with (folder / "devices.csv").open("w", encoding="utf-8", newline="") as file:
         rows = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
         rows.writeheader()

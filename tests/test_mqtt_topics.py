@@ -53,8 +53,7 @@ def test_no_shipped_profile_hears_what_is_said_to_devices(topic: str) -> None:
     speaking = [
         device(f"d-{number}", name, "b1-101")
         for number, name in enumerate(PROFILES.ids())
-        if PROFILES.example(name).protocol == "mqtt"
-        and not name.startswith("generic")
+        if PROFILES.example(name).protocol == "mqtt" and not name.startswith("generic")
     ]
     speaking.append(device("own", "generic_washer", "b1-101"))
     filters = open_driver(mqtt_link(1883, speaking))._routes.filters  # type: ignore[attr-defined]

@@ -88,9 +88,7 @@ async def test_messages_wait_for_a_broker_that_is_away(
 
 def _form(product: str, name: str) -> dict[str, object]:
     """The payload of a product's topic, with the values of its simulated device."""
-    (form,) = (
-        form for form in topic_forms(PROFILES.example(product)) if form.name == name
-    )
+    (form,) = (form for form in topic_forms(PROFILES.example(product)) if form.name == name)
     message, _ = form.message("addr", machine("device", product).show(NOW_MS), STAMP)
     return dict(json.loads(message.payload))
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import typer
 
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption
+from hub.confidence import Confidence
 from hub.config import HubConfig, load_config
 from hub.errors import ConfigError, ConfigErrors
 from hub.model import Device
 from hub.plugin import link_mistakes, open_sink
-from hub.confidence import Confidence
 from hub.site import Site, load_site
 
 

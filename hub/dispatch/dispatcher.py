@@ -135,7 +135,8 @@ class Dispatcher:
         return not command.life.doubts and now_s >= command.deadline_s
 
     async def _expire(self, command: OpenCommand, commands: Commands) -> None:
-        await commands.book.note(command, Over(shown=None, certain=True))
+        reason = "held, and not approved in time" if command.record.held else ""
+        await commands.book.note(command, Over(shown=None, certain=True, reason=reason))
         self._say(command)
         commands.forget(command)
 
