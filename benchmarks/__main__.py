@@ -5,7 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("journal", "modbus_tcp", "bus", "mqtt", "mqtt_commands", "campus", "api", "soak")
+NAMES = (
+    "journal",
+    "modbus_tcp",
+    "bus",
+    "mqtt",
+    "commands",
+    "modbus_commands",
+    "mqtt_commands",
+    "campus",
+    "api",
+    "soak",
+)
 TIMEOUT_S = 7200
 
 
