@@ -17,7 +17,9 @@ from hub.errors import ConfigError, ConfigErrors, unreadable
 
 HUB_FILE = "hub.toml"
 ENVIRONMENT_PREFIX = "DORMHUB_"
-FOLDER_VARIABLE = "DORMHUB_CONFIG"  # names the folder of these files, so it is none of their keys
+FOLDER_VARIABLE = "DORMHUB_CONFIG"  # names the folder of these files
+KEY_VARIABLE = "DORMHUB_KEY"  # the API key of whoever types
+_NO_KEYS_OF_FILES = (FOLDER_VARIABLE, KEY_VARIABLE)
 
 
 class LogFormat(StrEnum):
@@ -116,7 +118,7 @@ def load_config(folder: Path, environment: Mapping[str, str] = os.environ) -> Hu
         except OSError as error:
             raise unreadable(path, error) from None
     for name, text in environment.items():
-        if name.startswith(ENVIRONMENT_PREFIX) and name != FOLDER_VARIABLE:
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in _NO_KEYS_OF_FILES:
             key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
             _override(document, key.split("__"), text)
     try:

@@ -10,10 +10,9 @@ from typing import TypeVar
 import httpx2
 import msgspec
 
-from hub.config import load_config
+from hub.config import KEY_VARIABLE, load_config
 from hub.errors import ConfigError, HubError
 
-KEY_VARIABLE = "DORMHUB_KEY"
 KEY_FILE = "admin.key"
 TIMEOUT_S = 30.0
 Shape = TypeVar("Shape")
