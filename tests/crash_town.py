@@ -25,9 +25,9 @@ from tests.caller import Caller, Wish, caller_of
 from tests.hub_process import HubProcess
 
 FIRST_START_KILLS = 3
-START_S = 2.0  # a start-up is over by then
+START_S = 1.5  # a start-up is over by then
 SETTLE_S = 100.0
-_STARTS_KILLED = 0.55  # so many of the kills fall into a start-up
+_STARTS_KILLED = 0.6  # so many of the kills fall into a start-up
 _GATE = "fail_mode=open;egress=true;open_limit_s=600"
 _QUIET_HOUR = 2
 
@@ -178,7 +178,7 @@ async def _moment(hub: HubProcess, chance: random.Random) -> None:
         await asyncio.sleep(chance.uniform(0.0, START_S))
         return
     await _until_serving(hub)
-    await asyncio.sleep(chance.uniform(0.05, 0.9))
+    await asyncio.sleep(chance.uniform(0.05, 0.8))
 
 
 def _kill_and_launch(hub: HubProcess) -> None:

@@ -135,7 +135,7 @@ def test_the_same_key_is_sent_once_and_shows_the_first(hub: HubProcess) -> None:
     told = ("send", "board-1", "restore_2", "--key", "my-wish")
     first, again = dormhub(hub, *told), dormhub(hub, *told)
     assert first.stdout == again.stdout
-    other = dormhub(hub, "send", "board-1", "cut_2", "--key", "my-wish")
+    other = dormhub(hub, "send", "board-1", "restore_1", "--key", "my-wish")
     assert other.returncode not in (0, 10, 11, 12, 13, 14)
     assert "this key was used for another command" in other.stderr
 
@@ -185,11 +185,13 @@ def test_why_shows_who_when_every_frame_and_the_proof(hub: HubProcess) -> None:
 
 
 def test_a_held_command_goes_when_a_second_person_approves_it(hub: HubProcess) -> None:
-    for lane in ("lane-good", "lane-deaf"):
-        dormhub(hub, "send", lane, *OPEN, "--wait", "0")
-    held = dormhub(hub, "send", "lane-stubborn", *OPEN, "--wait", "0")
+    dormhub(hub, "send", "board-1", "restore_8")
+    for meter in ("meter-liar", "meter-gone"):
+        dormhub(hub, "send", meter, "cut", "--wait", "0")
+    held = dormhub(hub, "send", "board-1", "cut_8", "--wait", "0")
     assert held.returncode == 14
     assert "held until a second person approves it" in held.stdout
+    assert "held" in dormhub(hub, "commands", "--device", "board-1").stdout
     key = dormhub(hub, "keys", "add", "second", "--role", "operator").stdout.strip()
     alone = dormhub(hub, "approve", id_of(held))
     approved = dormhub(hub, "approve", id_of(held), key=key)
@@ -197,7 +199,7 @@ def test_a_held_command_goes_when_a_second_person_approves_it(hub: HubProcess) -
     assert "a second person must approve it" in alone.stderr
     assert (approved.returncode, approved.stderr) == (0, "")
     assert "held" not in approved.stdout
-    wait_until(lambda: newest(hub, "lane-stubborn").state is State.REFUSED)
+    wait_until(lambda: newest(hub, "board-1").state is State.CONFIRMED)
 
 
 def test_the_audit_lists_every_change_of_a_command_and_is_whole(hub: HubProcess) -> None:
