@@ -17,7 +17,8 @@ from simulators.command import write_rehearsal
 from simulators.ledger import Deed, Entry
 from tests.hub_process import HubProcess, hub_process
 
-HEADER = "id,profile,link,address,building,room,period_s\n"
+HEADER = "id,profile,link,address,building,room,period_s,settings\n"
+_GATE = "fail_mode=open;egress=true;open_limit_s=600"
 WAIT_S = 60.0
 _HERE = 'driver = "modbus"\nhost = "127.0.0.1"\n'
 _PRODUCTS = (
@@ -46,16 +47,16 @@ def small_site(*, timeout_s: float) -> tuple[str, str]:
         '[links.broker]\ndriver = "mqtt"\nhost = "127.0.0.1"\nport = 1883\n'
     )
     rows = [
-        f"{link}-{unit},{product},{link},{unit},B1,{unit},1\n"
+        f"{link}-{unit},{product},{link},{unit},B1,{unit},1,\n"
         for link in ("server", "gateway", "line", "box")
         for unit, product in enumerate(_PRODUCTS, 1)
     ]
-    rows.append("barrier-1,generic_barrier,board,1,gate,,1\n")
-    rows += [f"washer-{n},generic_washer,broker,washer-{n},B1,laundry,1\n" for n in range(3)]
-    rows += [f"room-{n},generic_meter,broker,room-{n},B1,{n},1\n" for n in range(3)]
-    rows.append("turnstile-1,generic_turnstile,broker,turnstile-1,gate,,1\n")
-    rows.append("camera-1,zhenshi_lpr,broker,camera-1,gate,,1\n")
-    rows.append("plug-1,shelly_plus1pm,broker,plug-1,B1,9,1\n")
+    rows.append("barrier-1,generic_barrier,board,1,gate,,1," + _GATE + "\n")
+    rows += [f"washer-{n},generic_washer,broker,washer-{n},B1,laundry,1,\n" for n in range(3)]
+    rows += [f"room-{n},generic_meter,broker,room-{n},B1,{n},1,\n" for n in range(3)]
+    rows.append("turnstile-1,generic_turnstile,broker,turnstile-1,gate,,1," + _GATE + "\n")
+    rows.append("camera-1,zhenshi_lpr,broker,camera-1,gate,,1,\n")
+    rows.append("plug-1,shelly_plus1pm,broker,plug-1,B1,9,1,\n")
     return site, HEADER + "".join(rows)
 
 
