@@ -143,7 +143,7 @@ def test_the_same_key_is_sent_once_and_shows_the_first(hub: HubProcess) -> None:
 @pytest.mark.parametrize(
     ("told", "words"),
     [
-        (("nobody", "open"), "nobody"),
+        (("nobody", "open"), "no such device"),
         (("lane-good", "dance"), "dance"),
         (("lane-good", "open"), "arguments.direction"),
         (("lane-good", "open", "direction"), "NAME=VALUE"),
