@@ -10,6 +10,7 @@ from hub.config import load_config
 from hub.daemon import Daemon
 from hub.errors import StoreError
 from hub.journal import open_journal
+from hub.ledger import open_ledger
 from hub.site import load_site
 from tests.servers import free_port
 from tests.site_folder import write_site
@@ -23,9 +24,17 @@ async def test_a_hub_whose_journal_writes_no_more_ends_so_that_it_is_started_aga
     folder = write_site(tmp_path / "config", site=site, devices="id,profile,link,address\n")
     config, clock = load_config(folder), SystemClock()
     config.data.mkdir()
-    async with open_journal(config.data / "journal.db", clock=clock) as journal:
+    async with (
+        open_journal(config.data / "journal.db", clock=clock) as journal,
+        open_ledger(config.data / "ledger.db", clock=clock) as ledger,
+    ):
         daemon = Daemon(
-            folder=folder, clock=clock, config=config, site=load_site(folder), journal=journal
+            folder=folder,
+            clock=clock,
+            config=config,
+            site=load_site(folder),
+            journal=journal,
+            ledger=ledger,
         )
         journal.writer.stop()
         with pytest.raises(ExceptionGroup) as ended:
