@@ -140,3 +140,10 @@ def test_a_message_without_its_time_gets_the_hubs_and_is_counted(line: Line) -> 
     assert isinstance(reading, Reading)
     assert reading.time_ms == reading.received_ms == NOW_MS
     assert line.intake.counts["no device time", "state"] == 1
+
+
+def test_two_messages_without_a_time_in_one_millisecond_are_kept_apart(line: Line) -> None:
+    first, second = line.hear(STATE, {"power_w": 1}), line.hear(STATE, {"power_w": 2})
+    assert isinstance(first, Reading)
+    assert isinstance(second, Reading)
+    assert (first.time_ms, second.time_ms) == (NOW_MS, NOW_MS + 1)

@@ -24,6 +24,7 @@ from hub import POISON_KEPT_BYTES, Poison, Reading, Rejected
 
 CLOCK_EARLY_MS: Final = 7 * 86_400_000
 CLOCK_AHEAD_MS: Final = 120_000
+_STAMPS_AHEAD_MS: Final = 1000  # further ahead, and the hub's clock was set back
 _POISON_BURST, _POISON_PER_S = 200.0, 5.0
 _RETAINED = {"online": "retained by the broker"}
 
@@ -66,6 +67,16 @@ class _Track:
     online: bool | None = None
     heartbeat_s: float = float("-inf")
     sequences: dict[str, int] = field(default_factory=dict)
+    stamped_ms: int = 0
+
+    def stamp_ms(self, now_ms: int) -> int:
+        """When a message without a time of its own came; two of one millisecond are kept apart.
+
+        The journal keeps the first word of a point at a time: without this, the second would be lost.
+        """
+        ahead = 0 <= self.stamped_ms - now_ms < _STAMPS_AHEAD_MS
+        self.stamped_ms = self.stamped_ms + 1 if ahead else now_ms
+        return self.stamped_ms
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,7 +163,7 @@ class Intake:
             self.counts["no device time", arrival.route.topic.name] += 1
         return Reading(
             device=device,
-            time_ms=now.ms if decoded.time_ms is None else decoded.time_ms,
+            time_ms=track.stamp_ms(now.ms) if decoded.time_ms is None else decoded.time_ms,
             received_ms=now.ms,
             values=decoded.values,
             bad=decoded.bad,
