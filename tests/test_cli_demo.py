@@ -23,7 +23,7 @@ SUMMARY = r"75 of 75 devices, [1-9]\d+ readings: every device was heard"
 
 
 def demo(folder: Path, *program: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *program, "demo", "--seconds", "12", "--folder", str(folder)]
+    command = [sys.executable, *program, "demo", "--seconds", "20", "--folder", str(folder)]
     return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
 
 
