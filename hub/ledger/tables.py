@@ -135,3 +135,67 @@ api_keys = Table(
     _time("revoked_ms"),
     _time("last_used_ms"),
 )
+
+# Every inventory that was applied; the last one is what the hub runs.
+inventories = Table(
+    "inventories",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),  # from 1, without gaps
+    Column("time_ms", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("digest", Text, nullable=False),  # SHA-256 of the files
+    Column("files", LargeBinary),  # compressed; of old inventories gone
+)
+
+# Every device that was ever installed; its id is never given to another.
+devices = Table(
+    "devices",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("profile", Text, nullable=False),
+    Column("link", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    _text("building"),
+    _text("floor"),
+    _text("room"),
+    _text("circuit"),
+    Column("first_ms", BigInteger, nullable=False),
+    _time("retired_ms"),
+    Index("ix_devices_room", "building", "room"),
+)
+
+# Which room a device serves, from when to when; the figures of its counter then are kept beside it.
+bindings = Table(
+    "bindings",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("device", Text, ForeignKey("devices.id"), nullable=False, index=True),
+    Column("building", Text, nullable=False),
+    _text("floor"),
+    Column("room", Text, nullable=False),
+    _text("circuit"),
+    Column("from_ms", BigInteger, nullable=False),
+    _time("to_ms"),  # open while it serves
+    _time("first_value"),  # the counter in its point's unit at from_ms, when known
+    _time("last_value"),  # the same at to_ms
+    Column("entered_ms", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Index("ix_bindings_room", "building", "room", "from_ms"),
+)
+
+# What a device proves itself with at the broker.
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("device", Text, ForeignKey("devices.id"), nullable=False, index=True),
+    Column("kind", Text, nullable=False),  # password, certificate
+    Column(
+        "hash", Text, nullable=False
+    ),  # of the password, as Mosquitto reads it; or the fingerprint
+    _text("serial"),  # of the certificate, hexadecimal
+    Column("issued_ms", BigInteger, nullable=False),
+    _time("expires_ms"),
+    _time("revoked_ms"),
+    Column("actor", Text, nullable=False),
+)
