@@ -33,12 +33,13 @@ from hub.errors import (
     StoreError,
 )
 from hub.gate_rules import holds_closed, is_gate
-from hub.model import POISON_KEPT_BYTES, Device, Link, Place, Poison, Reading, Value
+from hub.model import POISON_KEPT_BYTES, Device, Link, Place, Poison, Reading, Trace, Value
 from hub.plugin import Directory, Driver, Host, Sink, settings_as
 from hub.points import POINTS, Point, PointKind, PointType
 from hub.profile import PointSpec, Profile
 from hub.profile_file import ProfileLibrary, load_profiles
-from hub.site import Site, load_site
+from hub.site import Site, load_site, site_of
+from hub.site_files import SiteFiles, read_files
 
 __all__ = [
     "Answer",
@@ -84,9 +85,11 @@ __all__ = [
     "Sink",
     "SinkBusy",
     "Site",
+    "SiteFiles",
     "StoreDamaged",
     "StoreError",
     "SystemClock",
+    "Trace",
     "Value",
     "VirtualClock",
     "argument_mistake",
@@ -95,6 +98,8 @@ __all__ = [
     "is_gate",
     "load_profiles",
     "load_site",
+    "read_files",
+    "site_of",
     "settings_as",
     "wire_number",
 ]

@@ -13,6 +13,8 @@ HubError
 
 from __future__ import annotations
 
+_SHOWN_MAX = 400
+
 
 class HubError(Exception):
     """Root of every error this project raises on purpose."""
@@ -22,15 +24,16 @@ class ConfigError(HubError):
     """A mistake in what a person wrote, with the place and the remedy.
 
     `file` and `key` name the place (`key` may be a line, a column or a dotted key), `found` is what stood
-    there and `hint` what would be right. The text shows all four.
+    there and `hint` what would be right. The text shows all four; of a place or a find that is longer than
+    anybody reads, the beginning.
     """
 
     def __init__(self, *, file: str, key: str, found: str, hint: str) -> None:
         self.file = file
-        self.key = key
-        self.found = found
+        self.key = _short(key)
+        self.found = _short(found)
         self.hint = hint
-        super().__init__(f"{file}: {key}: {found}; {hint}")
+        super().__init__(f"{file}: {self.key}: {self.found}; {hint}")
 
 
 class ConfigErrors(ConfigError):
@@ -47,6 +50,10 @@ class ConfigErrors(ConfigError):
             for one in (error.errors if isinstance(error, ConfigErrors) else (error,))
         )
         self.args = ("\n".join(str(error) for error in self.errors),)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}… ({len(text)} characters)"
 
 
 def unreadable(file: object, error: OSError) -> ConfigError:

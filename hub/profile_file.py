@@ -10,8 +10,7 @@ from decimal import Decimal
 from fractions import Fraction
 from importlib.metadata import entry_points
 from importlib.resources import files
-from importlib.resources.abc import Traversable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from hub.command_file import read_commands
 from hub.confidence import Confidence
@@ -20,6 +19,7 @@ from hub.gate_rules import check_gate
 from hub.points import POINTS, Point, PointType, Scalar, unit_factor, units_of
 from hub.profile import PointSpec, Profile, Setting
 from hub.setting_file import chosen_value, missing, read_settings
+from hub.site_files import text_of
 from hub.toml_table import Table, plain
 
 PROFILE_GROUP = "dormhub.profiles"
@@ -296,39 +296,36 @@ def load_profiles(*folders: Path) -> ProfileLibrary:
 
     Raises ConfigErrors with the mistakes of every profile that cannot be read.
     """
-    found: dict[str, ProfileFile] = {}
+    own: dict[str, bytes] = {}
     errors: list[ConfigError] = []
-    for file, item in (*_installed(), *_own(folders)):
-        name = item.name.removesuffix(".toml")
+    for path in (path for folder in folders for path in sorted(folder.glob("*.toml"))):
         try:
-            found[name] = read_profile(name, file, _read_text(file, item))
+            own[str(path)] = path.read_bytes()
+        except OSError as error:
+            errors.append(unreadable(path, error))
+    return profiles_with(own, errors)
+
+
+def profiles_with(own: Mapping[str, bytes], errors: Iterable[ConfigError] = ()) -> ProfileLibrary:
+    """All profiles of the installed packages, and a site's `own`, the content of each file by its path.
+
+    Raises ConfigErrors with `errors` and the mistakes of every profile that cannot be read.
+    """
+    found: dict[str, ProfileFile] = {}
+    mistakes = list(errors)
+    for file, content in (*_installed(), *own.items()):
+        name = PurePath(file).name.removesuffix(".toml")
+        try:
+            found[name] = read_profile(name, file, text_of(file, content))
         except ConfigError as error:
-            errors.append(error)
-    if errors:
-        raise ConfigErrors(tuple(errors))
+            mistakes.append(error)
+    if mistakes:
+        raise ConfigErrors(tuple(mistakes))
     return ProfileLibrary(found.values())
 
 
-def _installed() -> Iterator[tuple[str, Traversable]]:
+def _installed() -> Iterator[tuple[str, bytes]]:
     for entry in entry_points(group=PROFILE_GROUP):
         for item in sorted(files(entry.value).iterdir(), key=lambda item: item.name):
             if item.name.endswith(".toml"):
-                yield f"{entry.value}/{item.name}", item
-
-
-def _own(folders: Iterable[Path]) -> Iterator[tuple[str, Traversable]]:
-    for folder in folders:
-        for path in sorted(folder.glob("*.toml")):
-            yield str(path), path
-
-
-def _read_text(file: str, item: Traversable) -> str:
-    try:
-        return item.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        place = f"byte {error.start}"
-        raise ConfigError(
-            file=file, key=place, found="not UTF-8", hint="save it as UTF-8"
-        ) from None
-    except OSError as error:
-        raise unreadable(file, error) from None
+                yield f"{entry.value}/{item.name}", item.read_bytes()

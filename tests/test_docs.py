@@ -12,7 +12,7 @@ from drivers.modbus.settings import LinkSettings as ModbusSettings
 from drivers.mqtt.settings import MqttSettings
 from hub.cli.main import app
 from hub.config import HubConfig
-from hub.site import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
+from hub.device_table import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
 
 PAGES = [Path("README.md"), Path("README.zh-CN.md"), *sorted(Path("docs").rglob("*.md"))]
 CONFIGURATION = Path("docs/configuration.md").read_text("utf-8")

@@ -181,6 +181,7 @@ def test_a_missing_file_is_told(tmp_path: Path, missing: str) -> None:
 
 
 def test_a_site_file_that_is_not_utf_8_is_told(tmp_path: Path) -> None:
+    load(tmp_path)
     (tmp_path / "site.toml").write_bytes(b'name = "\xb1\xb1"')
     with pytest.raises(ConfigErrors, match="not UTF-8"):
         load_site(tmp_path)
