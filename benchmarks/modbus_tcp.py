@@ -116,6 +116,9 @@ class CountingHost:
     def link_up(self) -> None:
         pass
 
+    def tapped(self, device: str = "") -> bool:
+        return False
+
     def link_down(self, reason: str) -> None:
         self.failures += 1
 

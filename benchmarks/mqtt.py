@@ -143,6 +143,9 @@ class DiskHost:
     def link_up(self) -> None:
         self.up.set()
 
+    def tapped(self, device: str = "") -> bool:
+        return False
+
     def link_down(self, reason: str) -> None:
         self.trouble.append(f"down: {reason}")
 

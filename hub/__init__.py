@@ -35,7 +35,7 @@ from hub.errors import (
 from hub.gate_rules import holds_closed, is_gate
 from hub.model import POISON_KEPT_BYTES, Device, Link, Place, Poison, Reading, Trace, Value
 from hub.plugin import Directory, Driver, Host, Sink, settings_as
-from hub.points import POINTS, Point, PointKind, PointType
+from hub.points import POINTS, Point, PointKind, PointType, in_words
 from hub.profile import PointSpec, Profile
 from hub.profile_file import ProfileLibrary, load_profiles
 from hub.site import Site, load_site, site_of
@@ -95,6 +95,7 @@ __all__ = [
     "argument_mistake",
     "converter",
     "holds_closed",
+    "in_words",
     "is_gate",
     "load_profiles",
     "load_site",

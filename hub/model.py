@@ -48,6 +48,22 @@ class Poison:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Trace:
+    """What went over the wire of one device, for a person who looks on.
+
+    `data` is the frame as it travelled (of MQTT the topic, a line end and the payload), empty when the
+    device gave nothing; `text` is what the driver makes of it: function, addresses, points and values,
+    exception, fault.
+    """
+
+    time_ms: int
+    device: str
+    outgoing: bool
+    data: bytes
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
     """Where a device is; empty text where the level does not apply."""
 

@@ -16,7 +16,7 @@ import msgspec
 from hub.clock import Clock
 from hub.command import Command, Outcome
 from hub.errors import ConfigError, ConfigErrors
-from hub.model import Device, Link, Poison, Reading
+from hub.model import Device, Link, Poison, Reading, Trace
 
 DRIVER_GROUP = "dormhub.drivers"
 SINK_GROUP = "dormhub.sinks"
@@ -57,6 +57,12 @@ class Host(Protocol):
 
     def answered_late(self, device: str, command: str, outcome: Outcome) -> None:
         """An answer to a command whose `execute` had already returned; `command` is the id it names."""
+
+    def tapped(self, device: str = "") -> bool:
+        """Whether a person looks at this device's frames now; without a name, at any device's."""
+
+    def tap(self, trace: Trace) -> None:
+        """Show a frame to whoever looks on; called only for a device that is `tapped`. Never waits."""
 
 
 class Driver(Protocol):

@@ -340,3 +340,13 @@ def unit_factor(unit: str, canonical: str) -> Fraction | None:
 def units_of(canonical: str) -> tuple[str, ...]:
     """Every unit a profile may name for a point whose own unit is `canonical`."""
     return (canonical, *(unit for unit, (target, _) in _FACTORS.items() if target == canonical))
+
+
+def in_words(name: str, value: Scalar) -> str:
+    """A point's value as a person reads it: `voltage_l1 230.2 V`."""
+    unit = POINTS[name].unit if name in POINTS else "1"
+    if isinstance(value, bool):
+        text = str(value).lower()
+    else:
+        text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{name} {text}" if unit == "1" else f"{name} {text} {unit}"

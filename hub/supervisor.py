@@ -15,15 +15,17 @@ import structlog
 
 from hub.clock import Clock
 from hub.command import Answer, Command, Outcome
-from hub.errors import HubError
+from hub.errors import HubError, LinkError
 from hub.ingest import Ingest
-from hub.model import Link, Poison, Reading
+from hub.model import Link, Poison, Reading, Trace
 from hub.plugin import Driver, DriverFactory, open_driver
+from hub.taps import Taps
 
 RESTART_FIRST_S = 0.5
 RESTART_MAX_S = 30.0
 STEADY_S = 60.0  # a driver that ran this long starts again from the shortest pause
 STOP_TIMEOUT_S = 5.0
+LENT = "lent"  # why a link is down whose driver makes room for somebody else
 
 LateAnswer: TypeAlias = Callable[[str, str, str, Outcome], None]  # link, device, command id
 
@@ -33,7 +35,9 @@ _log = structlog.get_logger("link")
 class LinkHost:
     """What the hub lends to one link's driver, and what the status shows of that link."""
 
-    def __init__(self, link: Link, ingest: Ingest, clock: Clock, late: LateAnswer) -> None:
+    def __init__(
+        self, link: Link, *, ingest: Ingest, clock: Clock, late: LateAnswer, taps: Taps
+    ) -> None:
         self.link = link
         self.clock = clock
         self.up = False
@@ -43,6 +47,7 @@ class LinkHost:
         self.counters: Counter[tuple[str, str]] = Counter()
         self._ingest = ingest
         self._late = late
+        self._taps = taps
         self._log = _log.bind(link=link.id)
 
     async def publish(self, readings: Sequence[Reading]) -> None:
@@ -76,6 +81,14 @@ class LinkHost:
         """An answer came after its command's `execute` had returned."""
         self._late(self.link.id, device, command, outcome)
 
+    def tapped(self, device: str = "") -> bool:
+        """Whether somebody looks at this device's frames; without a name, at any device's."""
+        return self._taps.open(device)
+
+    def tap(self, trace: Trace) -> None:
+        """Show a frame to whoever looks on."""
+        self._taps.tap(trace)
+
     def _turn(self, *, up: bool, reason: str) -> None:
         told = self.up is not up or (self.reason == "starting" and not up)
         self.reason = reason
@@ -107,7 +120,9 @@ class Supervisor:
         self._tasks = tasks
         self._running: dict[str, asyncio.Task[None]] = {}
         self._drivers: dict[str, Driver] = {}
+        self._lent: set[str] = set()
         self.hosts: dict[str, LinkHost] = {}
+        self.taps = Taps()
 
     async def apply(self, links: Sequence[Link]) -> tuple[str, ...]:
         """Run exactly these links; returns the ids of those started, stopped or restarted.
@@ -124,11 +139,32 @@ class Supervisor:
             self._start(wanted[name], driver)
         return tuple(sorted(changed | (set(known) - set(wanted))))
 
+    async def lend(self, link: str) -> None:
+        """Stop a link's driver and keep it stopped until `take_back`; commands to it are NOT_SENT.
+
+        Raises LinkError, and the link is as it was, when its driver does not end in time.
+        """
+        self._lent.add(link)
+        if not await self._end(link):
+            self.take_back(link)
+            raise LinkError("its driver does not end")
+        if link in self.hosts:
+            self.hosts[link].link_down(LENT)
+
+    def take_back(self, link: str) -> None:
+        """Start the driver of a lent link; nothing for a link that is gone meanwhile."""
+        self._lent.discard(link)
+        host = self.hosts.get(link)
+        if host is not None and link not in self._running:
+            host.reason = "starting"
+            self._run(host, None)
+
     async def execute(self, link: str, command: Command) -> Outcome:
         """Have the driver of a link tell a device once; NOT_SENT when there is none now."""
         driver = self._drivers.get(link)
         if driver is None:
-            return Outcome(answer=Answer.NOT_SENT, reason="no such link")
+            reason = "the link is lent" if link in self._lent else "no such link"
+            return Outcome(answer=Answer.NOT_SENT, reason=reason)
         try:
             return await driver.execute(command)
         except Exception as error:
@@ -151,22 +187,37 @@ class Supervisor:
         self._running.clear()
 
     def _start(self, link: Link, driver: Driver) -> None:
-        self._drivers[link.id] = driver
-        host = self.hosts[link.id] = LinkHost(link, self._ingest, self._clock, self._late)
-        self._running[link.id] = self._tasks.create_task(
-            self._serve(driver, host), name=f"link {link.id}"
+        host = self.hosts[link.id] = LinkHost(
+            link, ingest=self._ingest, clock=self._clock, late=self._late, taps=self.taps
+        )
+        if link.id in self._lent:
+            host.link_down(LENT)
+        else:
+            self._run(host, driver)
+
+    def _run(self, host: LinkHost, driver: Driver | None) -> None:
+        if driver is not None:
+            self._drivers[host.link.id] = driver
+        self._running[host.link.id] = self._tasks.create_task(
+            self._serve(driver, host), name=f"link {host.link.id}"
         )
 
     async def _stop(self, name: str) -> None:
-        task = self._running.pop(name)
-        task.cancel("the link changed")
-        await asyncio.wait([task], timeout=STOP_TIMEOUT_S)
+        await self._end(name)
         self.hosts.pop(name)
-        self._drivers.pop(name)
 
-    async def _serve(self, driver: Driver, host: LinkHost) -> None:
+    async def _end(self, name: str) -> bool:
+        """Stop a link's driver, if it runs; whether it has ended. While it closes nothing is told to it."""
+        self._drivers.pop(name, None)
+        task = self._running.pop(name, None)
+        if task is None:
+            return True
+        task.cancel("the link changed")
+        done, _ = await asyncio.wait([task], timeout=STOP_TIMEOUT_S)
+        return bool(done)
+
+    async def _serve(self, made: Driver | None, host: LinkHost) -> None:
         pause_s = RESTART_FIRST_S
-        made: Driver | None = driver
         while True:
             began_s = self._clock.monotonic_s()
             reason = await self._run_once(made, host)

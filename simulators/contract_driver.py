@@ -36,6 +36,7 @@ from hub import (
     Reading,
     StoreError,
     SystemClock,
+    Trace,
 )
 from hub.plugin import DriverFactory
 
@@ -138,6 +139,14 @@ class ContractHost:
 
     def answered_late(self, device: str, command: str, outcome: Outcome) -> None:
         """The suite sends no commands."""
+
+    def tapped(self, device: str = "") -> bool:
+        """The suite looks at no frames."""
+        return False
+
+    def tap(self, trace: Trace) -> None:
+        """Nobody looks: a frame shown all the same is a complaint."""
+        self.complaints += 1
 
     def link_up(self) -> None:
         """Keep the event."""

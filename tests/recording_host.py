@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from hub import Clock, Outcome, Poison, Reading, StoreError, SystemClock
+from hub import Clock, Outcome, Poison, Reading, StoreError, SystemClock, Trace
 
 
 class RecordingHost:
@@ -24,6 +24,8 @@ class RecordingHost:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.link_events: list[str] = []
         self.late_answers: list[tuple[str, str, Outcome]] = []
+        self.looks_at: set[str] = set()
+        self.traces: list[Trace] = []
         self.batches = 0
         self.refuses = False
         self.disk = asyncio.Event()
@@ -60,6 +62,12 @@ class RecordingHost:
 
     def answered_late(self, device: str, command: str, outcome: Outcome) -> None:
         self.late_answers.append((device, command, outcome))
+
+    def tapped(self, device: str = "") -> bool:
+        return device in self.looks_at if device else bool(self.looks_at)
+
+    def tap(self, trace: Trace) -> None:
+        self.traces.append(trace)
 
     def count(self, name: str, reason: str = "", number: int = 1) -> None:
         self.counts[name, reason] += number

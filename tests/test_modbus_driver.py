@@ -16,6 +16,7 @@ from drivers.modbus.dialin import UNKNOWN_MAX
 from drivers.modbus.driver import open_driver
 from drivers.modbus.frames import write_coil
 from drivers.modbus.settings import LinkSettings
+from drivers.modbus.tap import Taps
 from drivers.modbus.transports import TcpOpener
 from hub import ConfigError, DeviceError
 from tests.modbus_faults import Fault, FaultyServer, always, listening
@@ -221,7 +222,9 @@ async def test_no_write_leaves_through_a_link_that_only_observes() -> None:
     server = FaultyServer((1,), rtu=False)
     async with listening(server) as port:
         settings = LinkSettings(host=LOCAL, port=port)
-        bus = Bus(settings, RecordingHost(), TcpOpener(LOCAL, port), observe_only=True)
+        host = RecordingHost()
+        opener, taps = TcpOpener(LOCAL, port), Taps(host, {})
+        bus = Bus(settings, host, opener, taps=taps, observe_only=True)
         await bus.open()
         with pytest.raises(DeviceError, match="observe_only"):
             await bus.ask(write_coil(1, 0, True), 0.1)

@@ -9,10 +9,11 @@ import asyncio
 from dataclasses import dataclass, field
 
 from drivers.modbus.exchange import BusCounts, Exchange
-from drivers.modbus.frames import Answer, Request, TcpEnvelope
-from drivers.modbus.line import Line
+from drivers.modbus.frames import Answer, FrameError, Request, TcpEnvelope
+from drivers.modbus.line import Line, Record
 from drivers.modbus.right_of_way import POLLING, RightOfWay
 from drivers.modbus.settings import LinkSettings
+from drivers.modbus.tap import Tap, Taps
 from drivers.modbus.transports import Opener
 from hub import Clock, DeviceError, Frame, Host, LinkError, Priority
 
@@ -48,9 +49,10 @@ class Bus:
     """One link's line with its rules; all requests of all devices go through `ask`."""
 
     def __init__(
-        self, settings: LinkSettings, host: Host, opener: Opener, *, observe_only: bool
+        self, settings: LinkSettings, host: Host, opener: Opener, *, taps: Taps, observe_only: bool
     ) -> None:
         self._clock = host.clock
+        self._taps = taps
         self._observe_only = observe_only
         self._opener = opener
         self._silence_s = settings.serial.silence_s if settings.serial else 0.0
@@ -157,11 +159,20 @@ class Bus:
             if request.writes and start_s >= errand.deadline_s:
                 raise DeviceError("deadline")
             errand.writes += request.writes
-            line.record = errand.record
+        tap = self._taps.on(request, timeout_s)
+        if errand or tap:
+            line.record = _recorders(errand, tap)
         try:
-            return await self._exchange.run(line, request, timeout_s)
+            answer = await self._exchange.run(line, request, timeout_s)
+            if tap:
+                tap.answered(answer)
+            return answer
         except asyncio.CancelledError:
             line.abort()
+            raise
+        except (DeviceError, FrameError, LinkError) as error:
+            if tap:
+                tap.failed(str(error))
             raise
         finally:
             line.record = None
@@ -175,3 +186,14 @@ class Bus:
         if self._line is not None:
             self._line.abort()
             self._line = None
+
+
+def _recorders(errand: Errand | None, tap: Tap | None) -> Record:
+    """One that tells both."""
+    records = [one.record for one in (errand, tap) if one is not None]
+
+    def record(outgoing: bool, data: bytes) -> None:
+        for one in records:
+            one(outgoing, data)
+
+    return record

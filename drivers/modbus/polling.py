@@ -11,6 +11,7 @@ from drivers.modbus.outbox import Outbox
 from drivers.modbus.poll import Poll
 from drivers.modbus.schedule import Schedule, Turn
 from drivers.modbus.settings import LinkSettings
+from drivers.modbus.tap import Taps
 from drivers.modbus.telling import Telling
 from drivers.modbus.transports import opener_for
 from drivers.modbus.unit import Unit
@@ -35,7 +36,13 @@ class Polling:
         self._units = units
         self._host = host
         self._clock = host.clock
-        self._bus = Bus(settings, host, opener_for(settings, host), observe_only=link.observe_only)
+        self._bus = Bus(
+            settings,
+            host,
+            opener_for(settings, host),
+            taps=Taps(host, units),
+            observe_only=link.observe_only,
+        )
         self._schedule = Schedule(
             (Turn(device.id, device.period_s) for device in link.devices),
             now_s=self._clock.monotonic_s(),

@@ -25,6 +25,7 @@ from drivers.mqtt.intake import Intake, Moment
 from drivers.mqtt.routes import Routes
 from drivers.mqtt.session import Message, Session, hold_session
 from drivers.mqtt.settings import Broker, read_broker
+from drivers.mqtt.tap import show_frame
 from drivers.mqtt.telling import Telling
 from hub import (
     Answer,
@@ -39,6 +40,7 @@ from hub import (
     Reading,
     StoreError,
     Value,
+    in_words,
 )
 
 BATCH_MAX = 1000
@@ -221,8 +223,11 @@ class _Service:
         take, counts = self._intake.take, self._intake.counts
         readings: list[Reading] = []
         poison: list[Poison] = []
+        tapped = self._host.tapped()
         for message in messages:
             result = take(message, now)
+            if tapped:
+                self._show_message(message, result)
             if isinstance(result, Reading):
                 readings.append(result)
             elif result is not None:
@@ -238,6 +243,23 @@ class _Service:
             self._totals["link_refused"] += number if name == "refused" else 0
         counts.clear()
         return readings, poison
+
+    def _show_message(self, message: Message, result: Reading | Poison | None) -> None:
+        """Show a message to whoever looks at its device."""
+        route = self._routes.find(message.topic)
+        if route is None or not self._host.tapped(route.device.id):
+            return
+        match result:
+            case Reading():
+                text = ", ".join(in_words(name, value) for name, value in result.values.items())
+                text += "".join(f", {name}: {reason}" for name, reason in result.bad.items())
+            case Poison():
+                text = f"refused: {result.reason}"
+            case None:
+                text = "nothing new"
+        kept = "kept by the broker, " if message.retained else ""
+        text = f"{kept}{route.topic.name}: {text}"
+        show_frame(self._host, route.device.id, message.topic, message.payload, text)
 
     async def _insist(self, session: Session, store: Callable[[], Awaitable[None]]) -> bool:
         """Store, again and again while the disk refuses; False once the session is lost meanwhile."""

@@ -22,6 +22,7 @@ from drivers.mqtt.publishes import Message as Order
 from drivers.mqtt.publishes import Publish, Stamp, stamp_of
 from drivers.mqtt.sent import Delivery
 from drivers.mqtt.session import Message, Session
+from drivers.mqtt.tap import show_frame
 from hub import Answer, BadValue, Command, Frame, Host, Outcome, Rejected
 
 ANSWER_S = 5.0  # a device that is there answers within this; what comes later is told as late
@@ -114,6 +115,7 @@ class Telling:
         self._remember(command)
         data = order.topic.encode() + b"\n" + order.payload
         now.frames.append(Frame(time_ms=clock.now_ms(), outgoing=True, data=data))
+        self._show(command.device, order, f"command {command.spec.name}")
         outcome = await _hand_over(session, order, now, left_s)
         if outcome is not None:
             # Answered in the same breath as the connection was lost: the answer counts.
@@ -148,6 +150,7 @@ class Telling:
                 listener = self._routes.listeners[device]
                 assert listener.refresh is not None
                 order = self._question(listener, listener.refresh)
+                self._show(device, order, "asked for its state")
                 try:
                     async with asyncio.timeout(_TAKEN_S):
                         delivery = await session.publish(order.topic, order.payload, _REFRESH_S)
@@ -190,6 +193,12 @@ class Telling:
             asked = now.plan.topic(address, self._routes.source) == message.topic
             plan, now = (now.plan, now) if asked else (plan, None)
         heard = plan.read(message.payload, address) if plan else None
+        if self._host.tapped(device.id):
+            said = (
+                f"{heard.answer or 'neither yes nor no'} {heard.reason}" if heard else "for nobody"
+            )
+            text = f"answer: {said}".rstrip()
+            show_frame(self._host, device.id, message.topic, message.payload, text)
         if heard is None:
             return "foreign device"
         if now is not None and heard.id in (now.command, None) and heard.answer is not None:
@@ -222,6 +231,10 @@ class Telling:
         now_s = self._host.clock.monotonic_s()
         allowance = self._allowances.setdefault(device, Allowance(left=_ANSWERS_BURST, at_s=now_s))
         return allowance.take(now_s, _ANSWERS_PER_S, _ANSWERS_BURST)
+
+    def _show(self, device: str, order: Order, text: str) -> None:
+        if self._host.tapped(device):
+            show_frame(self._host, device, order.topic, order.payload, text, outgoing=True)
 
     def _frame(self, message: Message) -> Frame:
         data = message.topic.encode() + b"\n" + message.payload

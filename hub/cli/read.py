@@ -18,7 +18,7 @@ from hub.cli.show import public, shown
 from hub.clock import Clock, SystemClock
 from hub.command import Outcome
 from hub.errors import ConfigError, LinkError
-from hub.model import Device, Link, Poison, Reading
+from hub.model import Device, Link, Poison, Reading, Trace
 from hub.plausibility import Plausibility
 from hub.plugin import open_driver
 from hub.points import POINTS
@@ -61,6 +61,13 @@ class Visit:
 
     def answered_late(self, device: str, command: str, outcome: Outcome) -> None:
         """Nothing is commanded on a visit."""
+
+    def tapped(self, device: str = "") -> bool:
+        """Nobody looks at frames while a value is asked for."""
+        return False
+
+    def tap(self, trace: Trace) -> None:
+        """Nobody looks."""
 
     def count(self, name: str, reason: str = "", number: int = 1) -> None:
         """Nothing is counted on a visit."""
