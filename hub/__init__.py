@@ -34,7 +34,7 @@ from hub.errors import (
 )
 from hub.gate_rules import holds_closed, is_gate
 from hub.model import POISON_KEPT_BYTES, Device, Link, Place, Poison, Reading, Trace, Value
-from hub.plugin import Directory, Driver, Host, Sink, settings_as
+from hub.plugin import Directory, Driver, Host, LinkTopics, Sink, Topics, settings_as
 from hub.points import POINTS, Point, PointKind, PointType, in_words
 from hub.profile import PointSpec, Profile
 from hub.profile_file import ProfileLibrary, load_profiles
@@ -55,6 +55,7 @@ __all__ = [
     "Repeat",
     "State",
     "resolve",
+    "Topics",
     "BadValue",
     "Clock",
     "Confidence",
@@ -68,6 +69,7 @@ __all__ = [
     "Host",
     "HubError",
     "Link",
+    "LinkTopics",
     "LinkError",
     "POINTS",
     "POISON_KEPT_BYTES",

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -74,6 +75,24 @@ class ApiConfig(BaseModel):
     )
 
 
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
+class BrokerConfig(BaseModel):
+    """[broker]: the Mosquitto on this box whose accounts the hub writes; none without `folder`.
+
+    `names` are the host names and addresses under which devices reach it; a port of 0 is not opened.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    folder: Path | None = None
+    pid_file: Path | None = None
+    names: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9.:-]{1,253}$")], ...] = ()
+    hub_port: Port = 1883
+    certificate_port: Annotated[int, Field(ge=0, le=65_535)] = 8883
+    password_port: Annotated[int, Field(ge=0, le=65_535)] = 8884
+
+
 class HubConfig(BaseModel):
     """The whole of hub.toml."""
 
@@ -83,6 +102,7 @@ class HubConfig(BaseModel):
     log: LogConfig = LogConfig()
     journal: JournalConfig = JournalConfig()
     api: ApiConfig = ApiConfig()
+    broker: BrokerConfig = BrokerConfig()
     sinks: Mapping[str, SinkConfig] = {}
 
 

@@ -8,8 +8,9 @@ what it raises is a ConfigError, so `dormhub check` can try it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -89,6 +90,30 @@ class Driver(Protocol):
         """Read this device as soon as its bus allows, and publish what it says as ever."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Topics:
+    """What somebody may publish and hear at a broker: topics; a last level `#` means all below, `+` any."""
+
+    writes: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LinkTopics:
+    """Who needs which topics on a link: every device by its id, and the hub itself."""
+
+    devices: Mapping[str, Topics]
+    hub: Topics
+
+
+@runtime_checkable
+class TopicDriver(Protocol):
+    """What a driver also has when its devices meet the hub at a broker, which the hub then guards."""
+
+    def topics(self) -> LinkTopics:
+        """The topics of every device of the link; at once, without the network."""
+
+
 class Directory(Protocol):
     """Who is who, for a sink that writes place and product beside a value."""
 
@@ -141,6 +166,12 @@ def open_driver(link: Link) -> Driver:
         found=f"no driver {link.driver!r}",
         hint="installed: " + ", ".join(driver_names()),
     )
+
+
+def link_topics(link: Link) -> LinkTopics | None:
+    """The topics of a link's devices; None when they meet at no broker. Raises ConfigError."""
+    driver = open_driver(link)
+    return driver.topics() if isinstance(driver, TopicDriver) else None
 
 
 def link_mistakes(links: Iterable[Link]) -> list[ConfigError]:

@@ -63,6 +63,11 @@ class CommandRoutes:
         self.filters = tuple(sorted(filters))
         self.command_filters = tuple(sorted(command_filters))
 
+    def answer_topics(self, listener: Listener) -> list[str]:
+        """Where this listener answers this hub."""
+        answers = [plan.answer for plan in listener.plans.values() if plan.answer is not None]
+        return [answer.topic(listener.device.address, self.source) for answer in answers]
+
     def _hear(self, listener: Listener) -> Iterator[str]:
         """Learn where this listener answers; gives the subscriptions."""
         address = listener.device.address

@@ -19,6 +19,7 @@ from typing import Protocol, TypeAlias
 
 from msgspec.structs import replace
 
+from drivers.mqtt.access import link_topics
 from drivers.mqtt.command_routes import CommandRoutes
 from drivers.mqtt.ghosts import Ghosts
 from drivers.mqtt.intake import Intake, Moment
@@ -35,6 +36,7 @@ from hub import (
     Host,
     Link,
     LinkError,
+    LinkTopics,
     Outcome,
     Poison,
     Reading,
@@ -100,6 +102,10 @@ class MqttDriver:
                 tasks.create_task(keeping, name=f"{link.id}-readings")
         finally:
             self._telling = None
+
+    def topics(self) -> LinkTopics:
+        """Who needs which topics at the broker. See TopicDriver."""
+        return link_topics(self._link, self._routes, self._commands)
 
     async def execute(self, command: Command) -> Outcome:
         """Publish a command once, and say what its device answers. See Driver."""

@@ -46,6 +46,11 @@ class Routes:
         """Who speaks on this topic."""
         return self._routes.get(topic)
 
+    def topics(self) -> Iterator[tuple[str, Device]]:
+        """Every topic, with the device that speaks on it."""
+        for topic, route in self._routes.items():
+            yield topic, route.device
+
     def why_not(self, topic: str) -> str:
         """Why nobody speaks on this topic, in short fixed words."""
         known = any(template.address(topic) is not None for template in self._templates)

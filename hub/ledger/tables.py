@@ -159,6 +159,9 @@ devices = Table(
     _text("floor"),
     _text("room"),
     _text("circuit"),
+    _text("period_s"),  # only where it is not the product's
+    _text("settings"),  # only those that are not the product's: name=value;…
+    _text("note"),
     Column("first_ms", BigInteger, nullable=False),
     _time("retired_ms"),
     Index("ix_devices_room", "building", "room"),
@@ -183,13 +186,14 @@ bindings = Table(
     Index("ix_bindings_room", "building", "room", "from_ms"),
 )
 
-# What a device proves itself with at the broker.
+# What a device, or the hub itself, proves itself with at the broker; good until it is revoked.
 credentials = Table(
     "credentials",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("device", Text, ForeignKey("devices.id"), nullable=False, index=True),
+    Column("device", Text, nullable=False, index=True),
     Column("kind", Text, nullable=False),  # password, certificate
+    Column("username", Text, nullable=False),  # at the broker
     Column(
         "hash", Text, nullable=False
     ),  # of the password, as Mosquitto reads it; or the fingerprint
@@ -197,5 +201,6 @@ credentials = Table(
     Column("issued_ms", BigInteger, nullable=False),
     _time("expires_ms"),
     _time("revoked_ms"),
+    _time("evicted_ms"),  # when the broker had surely ended its sessions
     Column("actor", Text, nullable=False),
 )

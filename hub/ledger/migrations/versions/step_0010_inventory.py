@@ -7,6 +7,7 @@ from alembic import op
 
 revision = "0010"
 down_revision = "0003"
+_DEVICE_WORDS = ("building", "floor", "room", "circuit", "period_s", "settings", "note")
 
 
 def _text(name: str) -> sa.Column[str]:
@@ -29,7 +30,7 @@ def upgrade() -> None:
         sa.Column("profile", sa.Text, nullable=False),
         sa.Column("link", sa.Text, nullable=False),
         sa.Column("address", sa.Text, nullable=False),
-        *(_text(name) for name in ("building", "floor", "room", "circuit")),
+        *(_text(name) for name in _DEVICE_WORDS),
         sa.Column("first_ms", sa.BigInteger, nullable=False),
         sa.Column("retired_ms", sa.BigInteger),
     )
@@ -62,13 +63,15 @@ def _credentials() -> None:
     op.create_table(
         "credentials",
         sa.Column("id", sa.Text, primary_key=True),
-        sa.Column("device", sa.Text, sa.ForeignKey("devices.id"), nullable=False),
+        sa.Column("device", sa.Text, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("username", sa.Text, nullable=False),
         sa.Column("hash", sa.Text, nullable=False),
         _text("serial"),
         sa.Column("issued_ms", sa.BigInteger, nullable=False),
         sa.Column("expires_ms", sa.BigInteger),
         sa.Column("revoked_ms", sa.BigInteger),
+        sa.Column("evicted_ms", sa.BigInteger),
         sa.Column("actor", sa.Text, nullable=False),
     )
     op.create_index("ix_credentials_device", "credentials", ["device"])

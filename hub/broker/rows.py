@@ -1,0 +1,283 @@
+"""The ledger's credentials: issued, replaced, revoked, each with its row in the audit.
+
+A credential is good until it is revoked. A device has at most two good ones of a kind: the one in use and,
+for the time of a rotation, the one before it. Mosquitto knows one password for each name, so the second
+password has a name of its own: `washer-1` and `washer-1.2`, in turn.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from hub import audit
+from hub.ledger.tables import credentials
+
+HUB_USERNAME = "dormhub-hub"  # the hub's own account
+LOADED_USERNAME = "dormhub-loaded"  # opens with the mark of the files the broker runs
+RESERVED = (HUB_USERNAME, LOADED_USERNAME)
+_SECOND = ".2"
+_ASKED_AT_ONCE = 500
+
+
+class Kind(StrEnum):
+    """What a device proves itself with."""
+
+    PASSWORD = "password"
+    CERTIFICATE = "certificate"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Credential:
+    """What may be shown of a credential; times are UTC milliseconds, None where it never came.
+
+    Once revoked it is refused; `evicted_ms` is when the broker had surely ended what was connected by it.
+    """
+
+    id: str
+    device: str
+    kind: Kind
+    username: str
+    serial: str
+    issued_ms: int
+    expires_ms: int | None
+    revoked_ms: int | None
+    evicted_ms: int | None
+    actor: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """One about to be entered: `hash` is Mosquitto's of a password, or a certificate's fingerprint."""
+
+    id: str
+    device: str
+    hash: str
+    serial: str = ""
+    expires_ms: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Act:
+    """Who changes credentials of which kind, and when."""
+
+    kind: Kind
+    actor: str
+    now_ms: int
+    cause: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """What the broker must know: names with their hashes, every good name by device, every revoked serial."""
+
+    passwords: Sequence[tuple[str, str]]
+    usernames: Sequence[tuple[str, str]]
+    revoked: Sequence[str]
+
+
+def issue(connection: Connection, made: Sequence[Made], act: Act) -> dict[str, str]:
+    """Enter those whose devices have no good one of this kind; username by device, for those alone."""
+    good = _good_of(connection, [item.device for item in made], act.kind)
+    return {
+        item.device: _enter(connection, item, item.device, act)
+        for item in made
+        if item.device not in good
+    }
+
+
+def rotate(connection: Connection, made: Sequence[Made], act: Act, until_ms: int) -> dict[str, str]:
+    """Enter those whose devices have a good one, which then ends at `until_ms`; username by device.
+
+    What an earlier rotation left to end is revoked at once.
+    """
+    good = _good_of(connection, [item.device for item in made], act.kind)
+    entered: dict[str, str] = {}
+    for item in made:
+        if item.device not in good:
+            continue
+        *older, newest = good[item.device]
+        for row in older:
+            _revoke(connection, row, act)
+        if until_ms <= act.now_ms:
+            _revoke(connection, newest, act)
+        else:
+            _end_at(connection, newest, until_ms, act)
+        second = act.kind is Kind.PASSWORD and newest.username == item.device
+        username = item.device + _SECOND if second else item.device
+        entered[item.device] = _enter(connection, item, username, act)
+    return entered
+
+
+def revoke(
+    connection: Connection, devices: Collection[str], act: Act, credential: str = ""
+) -> list[Credential]:
+    """Revoke every good one of these devices, or only the one of this id; gives what was revoked."""
+    good = _good_of(connection, devices)
+    found = [row for rows in good.values() for row in rows if credential in ("", row.id)]
+    return [_revoke(connection, row, act) for row in found]
+
+
+def revoke_others(connection: Connection, devices: Collection[str], act: Act) -> list[Credential]:
+    """Revoke every good one of a device that is not among these; the hub's own stays."""
+    kept = {*devices, HUB_USERNAME}
+    query = select(credentials.c.device).where(credentials.c.revoked_ms.is_(None)).distinct()
+    gone = [device for (device,) in connection.execute(query) if device not in kept]
+    return revoke(connection, gone, act)
+
+
+def end_expired(connection: Connection, now_ms: int) -> int:
+    """Revoke what has come to its end; how many there were."""
+    over = credentials.c.revoked_ms.is_(None) & (credentials.c.expires_ms <= now_ms)
+    rows = [_credential(row) for row in connection.execute(select(credentials).where(over))]
+    for row in rows:
+        _revoke(connection, row, Act(kind=row.kind, actor="hub", now_ms=now_ms, cause="its end"))
+    return len(rows)
+
+
+def find(
+    connection: Connection, *, devices: Collection[str] | None, good: bool, after: str, limit: int
+) -> list[Credential]:
+    """Up to `limit` credentials in the order of their ids, after this one; of these devices when named."""
+    query = select(credentials).where(credentials.c.id > after).order_by(credentials.c.id)
+    if good:
+        query = query.where(credentials.c.revoked_ms.is_(None))
+    if devices is not None and len(devices) == 1:
+        query = query.where(credentials.c.device.in_(devices))
+    found = (_credential(row) for row in connection.execute(query))
+    chosen = (row for row in found if devices is None or row.device in devices)
+    return [row for row, _ in zip(chosen, range(limit), strict=False)]
+
+
+def standing(connection: Connection) -> Standing:
+    """What the broker must know now, in an order that is always the same."""
+    columns = (credentials.c.device, credentials.c.username, credentials.c.kind, credentials.c.hash)
+    good = connection.execute(
+        select(*columns).where(credentials.c.revoked_ms.is_(None)).order_by(credentials.c.username)
+    ).all()
+    revoked = select(credentials.c.serial).where(
+        credentials.c.revoked_ms.is_not(None) & (credentials.c.kind == Kind.CERTIFICATE)
+    )
+    ordered = revoked.order_by(credentials.c.revoked_ms, credentials.c.id)
+    return Standing(
+        passwords=[(row.username, row.hash) for row in good if row.kind == Kind.PASSWORD],
+        usernames=sorted({(row.username, row.device) for row in good}),
+        revoked=[serial for (serial,) in connection.execute(ordered)],
+    )
+
+
+def not_evicted(connection: Connection) -> dict[str, str]:
+    """Username by id of what is revoked and may still be connected."""
+    query = select(credentials.c.id, credentials.c.username).where(
+        credentials.c.revoked_ms.is_not(None) & credentials.c.evicted_ms.is_(None)
+    )
+    return {row.id: row.username for row in connection.execute(query)}
+
+
+def evicted(connection: Connection, ids: Iterable[str], now_ms: int) -> None:
+    """The broker has ended what was connected by these."""
+    for part in _parts(list(ids)):
+        query = update(credentials).where(credentials.c.id.in_(part))
+        connection.execute(query.values(evicted_ms=now_ms))
+
+
+def hash_of_hub(connection: Connection) -> str:
+    """The hash of the hub's own password; empty when it has none."""
+    query = select(credentials.c.hash).where(
+        (credentials.c.device == HUB_USERNAME) & credentials.c.revoked_ms.is_(None)
+    )
+    return connection.scalar(query) or ""
+
+
+def enter_hub(connection: Connection, made: Made, act: Act) -> None:
+    """The hub's own password from now on; the one before ends at once."""
+    for rows in _good_of(connection, [HUB_USERNAME]).values():
+        for row in rows:
+            _revoke(connection, row, act)
+    _enter(connection, made, HUB_USERNAME, act)
+
+
+def _enter(connection: Connection, made: Made, username: str, act: Act) -> str:
+    row = {
+        "id": made.id,
+        "device": made.device,
+        "kind": str(act.kind),
+        "username": username,
+        "serial": made.serial,
+        "issued_ms": act.now_ms,
+        "expires_ms": made.expires_ms,
+        "actor": act.actor,
+    }
+    connection.execute(insert(credentials).values(**row, hash=made.hash))
+    _audit(connection, made.id, "issued", row, act)
+    return username
+
+
+def _revoke(connection: Connection, row: Credential, act: Act) -> Credential:
+    query = update(credentials).where(credentials.c.id == row.id)
+    connection.execute(query.values(revoked_ms=act.now_ms))
+    _audit(connection, row.id, "revoked", {"device": row.device, "kind": str(row.kind)}, act)
+    return row
+
+
+def _end_at(connection: Connection, row: Credential, until_ms: int, act: Act) -> None:
+    ends_ms = min(until_ms, row.expires_ms or until_ms)
+    query = update(credentials).where(credentials.c.id == row.id)
+    connection.execute(query.values(expires_ms=ends_ms))
+    _audit(connection, row.id, "ends", {"device": row.device, "expires_ms": ends_ms}, act)
+
+
+def _audit(
+    connection: Connection, credential: str, action: str, after: dict[str, object], act: Act
+) -> None:
+    audit.append(
+        connection,
+        actor=act.actor,
+        cause=act.cause,
+        subject=f"credential/{credential}",
+        action=action,
+        before="",
+        after=json.dumps(after, sort_keys=True, separators=(",", ":")),
+        time_ms=act.now_ms,
+    )
+
+
+def _good_of(
+    connection: Connection, devices: Collection[str], kind: Kind | None = None
+) -> dict[str, list[Credential]]:
+    """Every good credential of these devices, the oldest first."""
+    found: dict[str, list[Credential]] = {}
+    for part in _parts(list(devices)):
+        query = select(credentials).where(
+            credentials.c.device.in_(part) & credentials.c.revoked_ms.is_(None)
+        )
+        if kind is not None:
+            query = query.where(credentials.c.kind == kind)
+        ordered = query.order_by(credentials.c.issued_ms, credentials.c.id)
+        for row in connection.execute(ordered):
+            found.setdefault(row.device, []).append(_credential(row))
+    return found
+
+
+def _parts(items: list[str]) -> Iterable[list[str]]:
+    for start in range(0, len(items), _ASKED_AT_ONCE):
+        yield items[start : start + _ASKED_AT_ONCE]
+
+
+def _credential(row: Row[tuple[object, ...]]) -> Credential:
+    return Credential(
+        id=row.id,
+        device=row.device,
+        kind=Kind(row.kind),
+        username=row.username,
+        serial=row.serial,
+        issued_ms=row.issued_ms,
+        expires_ms=row.expires_ms,
+        revoked_ms=row.revoked_ms,
+        evicted_ms=row.evicted_ms,
+        actor=row.actor,
+    )
