@@ -40,6 +40,12 @@ class Wire:
         self.called_s[command.id] = time.perf_counter()
         return Outcome(answer=Answer.ACKNOWLEDGED)
 
+    async def lend(self, link: str) -> None:
+        pass
+
+    def take_back(self, link: str) -> None:
+        pass
+
     def refresh(self, link: str, device: str) -> None:
         asyncio.get_running_loop().call_later(0.002, self._read, device)
 

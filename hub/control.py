@@ -1,14 +1,16 @@
-"""What the hub does to devices: registry, safety rules, commands and their dispatch, wired together."""
+"""What the hub does to devices: registry, safety, commands and their dispatch, lending, wired together."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Protocol
 
 from hub.clock import Clock
 from hub.commands import Commands
 from hub.dispatch import Dispatcher, Wire
 from hub.ledger import Ledger
+from hub.lending import Lending, Links
 from hub.model import Link, Reading
 from hub.presence import PresenceBoard
 from hub.registry import Registry
@@ -16,11 +18,15 @@ from hub.safety import Safety
 from hub.safety_rules import SafetyRules
 
 
+class Drivers(Wire, Links, Protocol):
+    """What is needed of the supervisor: tell, read, and let a link's driver rest."""
+
+
 class Control:
     """Made once for each run of the hub; `configure` first, then `start`."""
 
     def __init__(
-        self, *, ledger: Ledger, clock: Clock, presence: PresenceBoard, wire: Wire
+        self, *, ledger: Ledger, clock: Clock, presence: PresenceBoard, wire: Drivers
     ) -> None:
         self.registry = Registry(presence)
         self.safety = Safety(ledger=ledger, clock=clock)
@@ -33,6 +39,14 @@ class Control:
             registry=self.registry,
             safety=self.safety,
             queued=self.dispatcher.take,
+        )
+        self.lending = Lending(
+            links=wire,
+            registry=self.registry,
+            commands=self.commands,
+            presence=presence,
+            ledger=ledger,
+            clock=clock,
         )
 
     def configure(self, links: Sequence[Link], rules: SafetyRules) -> None:
@@ -47,6 +61,7 @@ class Control:
         return [
             tasks.create_task(self.dispatcher.run(self.commands), name="dispatch"),
             tasks.create_task(self.safety.latch.run(), name="fire latch"),
+            tasks.create_task(self.lending.run(), name="lending"),
         ]
 
     def stored(self, readings: Sequence[Reading]) -> None:

@@ -112,7 +112,7 @@ class Daemon:
             await self._supervisor.apply(self._site.links)
             commanding = await control.start(tasks)
             others = [
-                *await self._open_api(tasks, control),
+                *await self._open_api(tasks, control, self._supervisor),
                 tasks.create_task(self._sweep(), name="presence"),
                 tasks.create_task(self._watchdog(), name="watchdog"),
                 tasks.create_task(self._reloads(changed), name="reload"),
@@ -231,7 +231,7 @@ class Daemon:
         ]
 
     async def _open_api(
-        self, tasks: asyncio.TaskGroup, control: Control
+        self, tasks: asyncio.TaskGroup, control: Control, supervisor: Supervisor
     ) -> list[asyncio.Task[None]]:
         keys = Keys(self._ledger, self._clock)
         first = await keys.add_first(self._config.data)
@@ -250,6 +250,9 @@ class Daemon:
             keys=keys,
             fire=control.safety.latch,
             status=self.status,
+            lending=control.lending,
+            taps=supervisor.taps,
+            refresh=supervisor.refresh,
             utc_offset_h=self._site.utc_offset_h(self._clock.now_ms()),
         )
         return [tasks.create_task(serve_api(make_app(parts), self._listening), name="api")]

@@ -98,10 +98,15 @@ class PresenceBoard:
                 changes.append(self._move(track, Presence.OFFLINE, reason))
         return [change for change in changes if change is not None]
 
-    def excuse(self, now_s: float) -> None:
-        """Nobody's silence up to now counts: what they said could not be stored."""
-        for track in self._tracks.values():
-            track.heard_s = now_s
+    def excuse(self, now_s: float, devices: Iterable[str] | None = None) -> None:
+        """The silence of these up to now does not count; without names, nobody's.
+
+        They were not asked, or what they said could not be stored.
+        """
+        names = self._tracks if devices is None else devices
+        for name in names:
+            if name in self._tracks:
+                self._tracks[name].heard_s = now_s
 
     def of(self, device: str) -> Track | None:
         """What is known of a device."""

@@ -21,6 +21,10 @@ class Registry:
         self._links = {link.id: link for link in links}
         self._devices = {device.id: device for link in links for device in link.devices}
 
+    def knows_link(self, name: str) -> bool:
+        """Whether there is a link of this id."""
+        return name in self._links
+
     def device(self, name: str) -> Device | None:
         """The device of this id."""
         return self._devices.get(name)

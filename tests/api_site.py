@@ -20,16 +20,35 @@ from hub.commands import Commands
 from hub.ingest import Ingest
 from hub.journal import open_journal
 from hub.ledger import open_ledger
+from hub.lending import Lending
 from hub.presence import Presence
 from hub.registry import Registry
 from hub.safety import Safety
 from hub.safety_rules import SafetyRules
 from hub.status import Health, LinkStatus, OfflineDevice, SinkStatus, Status, StoreStatus
+from hub.taps import Taps
 
 CLOCK = SystemClock(seed=1)
 PROFILES = load_profiles()
 PLATE = "京A12345"
 _QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+class Drivers:
+    """The drivers of a site that sends nothing anywhere: which of them rest, and what was asked."""
+
+    def __init__(self) -> None:
+        self.lent: set[str] = set()
+        self.asked: list[str] = []
+
+    async def lend(self, link: str) -> None:
+        self.lent.add(link)
+
+    def take_back(self, link: str) -> None:
+        self.lent.discard(link)
+
+    def refresh(self, link: str, device: str) -> None:
+        self.asked.append(f"{link} {device}")
 
 
 @dataclass(kw_only=True)
@@ -40,6 +59,7 @@ class ApiSite:
     app: FastAPI
     ingest: Ingest
     keys: dict[str, str]
+    drivers: Drivers
 
     def client(self, who: str = Role.ADMIN) -> httpx2.AsyncClient:
         """A client with this role's key, or the key of this name; without a key for "nobody"."""
@@ -114,18 +134,30 @@ async def api_site(
         safety.configure(SafetyRules(), devices)
         await safety.latch.start()
         keys = Keys(ledger, CLOCK, _QUICK)
+        commands = Commands(
+            ledger=ledger, clock=CLOCK, registry=registry, safety=safety, queued=lambda _: None
+        )
+        drivers = Drivers()
         parts = ApiParts(
             clock=CLOCK,
             journal=journal,
             ledger=ledger,
             registry=registry,
             presence=ingest.presence,
-            commands=Commands(
-                ledger=ledger, clock=CLOCK, registry=registry, safety=safety, queued=lambda _: None
-            ),
+            commands=commands,
             keys=keys,
             fire=safety.latch,
             status=lambda: status(ingest),
+            lending=Lending(
+                links=drivers,
+                registry=registry,
+                commands=commands,
+                presence=ingest.presence,
+                ledger=ledger,
+                clock=CLOCK,
+            ),
+            taps=Taps(),
+            refresh=drivers.refresh,
             utc_offset_h=8,
         )
         made = {str(role): await keys.add(name=role, role=role, actor="test") for role in Role}
@@ -133,7 +165,7 @@ async def api_site(
             name="B2", role=Role.OPERATOR, actor="test", place="B2"
         )
         app = make_app(parts, read_timeout_s=read_timeout_s)
-        yield ApiSite(parts=parts, app=app, ingest=ingest, keys=made)
+        yield ApiSite(parts=parts, app=app, ingest=ingest, keys=made, drivers=drivers)
 
 
 def status(ingest: Ingest) -> Status:

@@ -14,6 +14,8 @@ from tests.api_site import ApiSite, api_site
 ALL = frozenset(Role)
 ADMIN = frozenset({Role.ADMIN})
 OPERATORS = frozenset({Role.OPERATOR, Role.ADMIN})
+INSTALLERS = frozenset({Role.INSTALLER, Role.ADMIN})
+SENDERS = ALL - {Role.VIEWER}
 ID = "0" * 26
 ORDER: dict[str, object] = {"device": "meter-1", "name": "cut"}
 CREDIT: dict[str, object] = {"device": "meter-1", "name": "credit", "arguments": {"amount": 1000}}
@@ -43,6 +45,10 @@ ROUTES: list[tuple[str, str, frozenset[Role], str, dict[str, object] | None]] = 
     ("POST", "/v1/commands", frozenset({Role.FINANCE, Role.ADMIN}), "", CREDIT),
     ("POST", "/v1/commands/{command}/approve", OPERATORS, f"/v1/commands/{ID}/approve", None),
     ("POST", "/v1/alarms/fire/reset", OPERATORS, "", {"cause": "drill"}),
+    ("POST", "/v1/devices/{device}/read", SENDERS, "/v1/devices/meter-1/read?wait_s=0.1", None),
+    ("GET", "/v1/devices/{device}/trace", INSTALLERS, "/v1/devices/meter-1/trace?seconds=1", None),
+    ("POST", "/v1/links/{link}/lend", INSTALLERS, "/v1/links/bus-1/lend", {}),
+    ("DELETE", "/v1/links/{link}/lend", INSTALLERS, f"/v1/links/bus-1/lend?lease={ID}", None),
     ("GET", "/v1/audit", ADMIN, "", None),
     ("GET", "/v1/keys", ADMIN, "", None),
     ("POST", "/v1/keys", ADMIN, "", KEY),

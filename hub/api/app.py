@@ -7,14 +7,21 @@ from fastapi.routing import APIRouter
 from fastapi.security import HTTPBearer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hub.api import admin, devices, health, live, orders
+from hub.api import admin, devices, health, live, orders, wire
 from hub.api.document import document
 from hub.api.limits import READ_TIMEOUT_S, Door, bounded, identified, watched
 from hub.api.parts import ApiParts
 from hub.api.problems import install
 from hub.api.rights import EVERYONE, allow
 
-_ROUTERS = (devices.router, live.router, orders.router, health.router, admin.router)
+_ROUTERS = (
+    devices.router,
+    live.router,
+    wire.router,
+    orders.router,
+    health.router,
+    admin.router,
+)
 _PROTECTED = APIRouter()
 
 

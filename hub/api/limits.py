@@ -20,6 +20,7 @@ from hub.errors import HubError
 
 OPEN_PATHS = ("/health",)
 LIVE_PATH = "/v1/live"
+TRACE_END = "/trace"  # of the paths of streams that end by themselves
 BODY_MAX_BYTES = 64 * 1024
 DEPTH_MAX = 20
 BODY_TIMEOUT_S = 30.0
@@ -73,7 +74,8 @@ def watched(app: ASGIApp, *, traffic: Traffic, read_timeout_s: float = READ_TIME
 async def _in_time(
     app: ASGIApp, scope: Scope, receive: Receive, send: Send, begun: Callable[[], bool]
 ) -> None:
-    limit_s = None if scope["path"] == LIVE_PATH else ANSWER_TIMEOUT_S
+    is_stream = scope["path"] == LIVE_PATH or scope["path"].endswith(TRACE_END)
+    limit_s = None if is_stream else ANSWER_TIMEOUT_S
     try:
         async with asyncio.timeout(limit_s) as bound:
             await app(scope, receive, send)

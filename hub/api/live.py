@@ -17,16 +17,15 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from hub.api.limits import LIVE_PATH
 from hub.api.parts import ApiParts, Parts
-from hub.api.problems import Problem
 from hub.api.rights import EVERYONE, Who, allow, sees, shown
 from hub.api.shapes import TIME_MAX
+from hub.api.streams import PING_S, is_good, room
 from hub.auth import Caller
-from hub.errors import HubError, StoreError
+from hub.errors import StoreError
 from hub.journal import Stored
 from hub.model import Reading
 
 PAUSE_S = 0.25  # between two events of one client
-PING_S = 10.0  # also how long a revoked key goes on at most
 STEP = 500
 BEHIND_MAX = 20_000
 _RETRY_MS = 2_000
@@ -34,21 +33,12 @@ _RETRY_MS = 2_000
 router = APIRouter(tags=["readings"])
 
 
-async def _room(parts: Parts, who: Who) -> AsyncIterator[None]:
-    """Hold one of the places for streams until the answer has ended, however it ends."""
-    if not parts.traffic.has_room(who.id):
-        parts.traffic.dropped["full"] += 1
-        raise Problem(503, "too-many-streams", "too many live streams are open")
-    with parts.traffic.streaming(who.id):
-        yield
-
-
 LastEventId = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=TIME_MAX)]
 
 
 @router.get(
     LIVE_PATH,
-    dependencies=[allow(*EVERYONE), Depends(_room)],
+    dependencies=[allow(*EVERYONE), Depends(room)],
     response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
@@ -70,7 +60,7 @@ async def _stream(
     while True:
         waited = await _newer(parts, cursor)
         if parts.clock.monotonic_s() - checked_s >= PING_S:
-            if not await _is_good(parts, presented):
+            if not await is_good(parts, presented):
                 return
             checked_s = parts.clock.monotonic_s()
         if not waited:
@@ -83,14 +73,6 @@ async def _stream(
         if event:
             yield event
         await parts.clock.sleep(PAUSE_S)
-
-
-async def _is_good(parts: ApiParts, presented: str) -> bool:
-    """Whether the key still opens something; when nobody can say, the client may come in anew."""
-    try:
-        return await parts.keys.check(presented) is not None
-    except HubError:
-        return False
 
 
 async def _newer(parts: ApiParts, cursor: int) -> bool:

@@ -14,15 +14,20 @@ from hub.clock import Clock
 from hub.commands import Commands
 from hub.journal import Journal
 from hub.ledger import Ledger
+from hub.lending import Lending
 from hub.presence import PresenceBoard
 from hub.registry import Registry
 from hub.safety import FireLatch
 from hub.status import Status
+from hub.taps import Taps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiParts:
-    """Everything the API shows and asks. `utc_offset_h`: the site's midnight is this far ahead of UTC's."""
+    """Everything the API shows and asks. `utc_offset_h`: the site's midnight is this far ahead of UTC's.
+
+    `refresh(link, device)` has a device read as soon as its bus allows.
+    """
 
     clock: Clock
     journal: Journal
@@ -33,6 +38,9 @@ class ApiParts:
     keys: Keys
     fire: FireLatch
     status: Callable[[], Status]
+    lending: Lending
+    taps: Taps
+    refresh: Callable[[str, str], None]
     utc_offset_h: int
     traffic: Traffic = field(default_factory=Traffic)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from hub.clock import Clock
@@ -106,6 +106,15 @@ class Commands:
     def find(self, command: str) -> OpenCommand | None:
         """The open command of this id."""
         return self._open.get(command)
+
+    def open_on(self, devices: Iterable[str]) -> list[str]:
+        """What is open of these devices, as `device name`."""
+        named = set(devices)
+        return [
+            f"{one.device.id} {one.record.name}"
+            for one in self._open.values()
+            if one.device.id in named
+        ]
 
     def forget(self, command: OpenCommand) -> None:
         """It has ended; the ledger keeps it."""
