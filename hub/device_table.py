@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from hub.buildings import Buildings
-from hub.errors import ConfigError
+from hub.errors import ConfigError, ConfigErrors, RowError
 from hub.model import Device, Link, Place
+from hub.profile import Profile
 from hub.profile_file import ProfileLibrary
 from hub.site_files import text_of
 
@@ -35,18 +36,62 @@ class Surroundings:
 def read_devices(
     file: str, content: bytes, around: Surroundings, errors: list[ConfigError]
 ) -> dict[str, list[Device]]:
-    """The good devices of each link; every mistake is added to `errors`, with line and column."""
-    return _DeviceRows(file, content, around, errors).read()
+    """The good devices of each link; every mistake of every row is added to `errors`."""
+    return _DeviceRows(file, around, errors).read(read_rows(file, content, errors))
+
+
+def read_rows(
+    file: str, content: bytes, errors: list[ConfigError]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Each row that says something, by column, with its line. What is no such table is added to `errors`."""
+    try:
+        text = text_of(file, content, _UTF8_HINT)
+        yield from _checked(
+            file, csv.DictReader(io.StringIO(text, newline=""), strict=True), errors
+        )
+    except csv.Error as error:
+        hint = "mend the quotes; a quote inside a cell is doubled"
+        errors.append(ConfigError(file=file, key="CSV", found=str(error), hint=hint))
+    except ConfigError as error:
+        errors.append(error)
+
+
+def _checked(
+    file: str, rows: csv.DictReader[str], errors: list[ConfigError]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    header = [name.strip() for name in rows.fieldnames or ()]
+    rows.fieldnames = header
+    missing = [name for name in REQUIRED_COLUMNS if name not in header]
+    unknown = [name for name in header if name not in REQUIRED_COLUMNS + OPTIONAL_COLUMNS]
+    if missing or unknown or len(set(header)) < len(header):
+        known = ", ".join(REQUIRED_COLUMNS + OPTIONAL_COLUMNS)
+        hint = f"needed: {', '.join(REQUIRED_COLUMNS)}; known: {known}"
+        raise _row_error(file, 1, "header", f"columns {', '.join(header)}", hint)
+    for row in rows:
+        if None in row or None in row.values():
+            found = "not as many cells as the header"
+            errors.append(_row_error(file, rows.line_num, "row", found, "mend it"))
+        elif any(value.strip() for value in row.values()):
+            yield rows.line_num, {key: value.strip() for key, value in row.items()}
+
+
+def _row_error(file: str, line: int, column: str, found: str, hint: str, also: int = 0) -> RowError:
+    return RowError(
+        file=file,
+        key=f"line {line}, {column}",
+        found=found,
+        hint=hint,
+        line=line,
+        column=column,
+        also=also,
+    )
 
 
 class _DeviceRows:
-    """One pass over devices.csv; a wrong row adds an error and is left out."""
+    """One pass over the rows; a wrong one adds all its mistakes and is left out."""
 
-    def __init__(
-        self, file: str, content: bytes, around: Surroundings, errors: list[ConfigError]
-    ) -> None:
+    def __init__(self, file: str, around: Surroundings, errors: list[ConfigError]) -> None:
         self._file = file
-        self._content = content
         self._links = around.links
         self._profiles = around.profiles
         self._buildings = around.buildings
@@ -54,98 +99,82 @@ class _DeviceRows:
         self._lines: dict[str, int] = {}
         self._addresses: dict[tuple[str, str], int] = {}
 
-    def read(self) -> dict[str, list[Device]]:
+    def read(self, rows: Iterable[tuple[int, Mapping[str, str]]]) -> dict[str, list[Device]]:
         """The good devices of each link."""
         devices: dict[str, list[Device]] = {}
-        for line, row in self._rows():
-            try:
-                device = self._device(line, row)
-            except ConfigError as error:
-                self._errors.append(error)
-                continue
-            devices.setdefault(device.link, []).append(device)
+        for line, row in rows:
+            device = self._device(line, row)
+            if device is not None:
+                devices.setdefault(device.link, []).append(device)
         return devices
 
-    def _rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-        try:
-            text = text_of(self._file, self._content, _UTF8_HINT)
-        except ConfigError as error:
-            self._errors.append(error)
-            return
-        try:
-            yield from self._checked(csv.DictReader(io.StringIO(text, newline=""), strict=True))
-        except csv.Error as error:
-            self._wrong(0, "CSV", str(error), "mend the quotes; a quote inside a cell is doubled")
+    def _wrong(self, line: int, column: str, found: str, hint: str, also: int = 0) -> None:
+        self._errors.append(_row_error(self._file, line, column, found, hint, also))
 
-    def _checked(self, rows: csv.DictReader[str]) -> Iterator[tuple[int, dict[str, str]]]:
-        header = [name.strip() for name in rows.fieldnames or ()]
-        rows.fieldnames = header
-        missing = [name for name in REQUIRED_COLUMNS if name not in header]
-        unknown = [name for name in header if name not in REQUIRED_COLUMNS + OPTIONAL_COLUMNS]
-        if missing or unknown or len(set(header)) < len(header):
-            found = f"columns {', '.join(header)}"
-            known = ", ".join(REQUIRED_COLUMNS + OPTIONAL_COLUMNS)
-            self._wrong(
-                1, "header", found, f"needed: {', '.join(REQUIRED_COLUMNS)}; known: {known}"
-            )
-            return
-        for row in rows:
-            if None in row or None in row.values():
-                self._wrong(rows.line_num, "row", "not as many cells as the header", "mend it")
-            elif any(value.strip() for value in row.values()):
-                yield rows.line_num, {key: value.strip() for key, value in row.items()}
-
-    def _wrong(self, line: int, column: str, found: str, hint: str) -> None:
-        self._errors.append(self._error(line, column, found, hint))
-
-    def _error(self, line: int, column: str, found: str, hint: str) -> ConfigError:
-        key = f"line {line}, {column}" if line else column
-        return ConfigError(file=self._file, key=key, found=found, hint=hint)
-
-    def _device(self, line: int, row: Mapping[str, str]) -> Device:
+    def _device(self, line: int, row: Mapping[str, str]) -> Device | None:
+        before = len(self._errors)
         for column, value in row.items():
             if len(value) > _FIELD_MAX:
-                raise self._error(line, column, f"{len(value)} characters", f"at most {_FIELD_MAX}")
-        name, link = self._identity(line, row), self._link(line, row)
-        place = f"{self._file}: line {line}"
-        profile = self._profiles.get(row["profile"], self._settings(line, row), place=place)
-        if profile.protocol != link.driver:
+                self._wrong(line, column, f"{len(value)} characters", f"at most {_FIELD_MAX}")
+        if len(self._errors) > before:
+            return None  # what is that long is not looked at
+        self._identity(line, row["id"])
+        link, profile = self._link(line, row), self._profile(line, row)
+        place, period_s = self._place(line, row), self._period_s(line, row)
+        if link and profile and profile.protocol != link.driver:
             found = f"profile {profile.id} speaks {profile.protocol}, link {link.id} {link.driver}"
-            raise self._error(line, "profile", found, "choose another profile or link")
+            self._wrong(line, "profile", found, "choose another profile or link")
+        if link is None or profile is None or len(self._errors) > before:
+            return None
         return Device(
-            id=name,
+            id=row["id"],
             profile=profile,
             link=link.id,
             address=row["address"],
-            place=self._place(line, row),
-            period_s=self._period_s(line, row, profile.period_s),
+            place=place,
+            period_s=profile.period_s if period_s is None else period_s,
             note=row.get("note", ""),
         )
 
-    def _identity(self, line: int, row: Mapping[str, str]) -> str:
-        name = row["id"]
+    def _identity(self, line: int, name: str) -> None:
         if not ID_PATTERN.fullmatch(name):
-            raise self._error(line, "id", f"found {name!r}", ID_HINT)
-        if name in self._links:
-            raise self._error(line, "id", f"{name!r} is a link's name", "choose another id")
-        if name in self._lines:
-            found = f"{name!r} stands on line {self._lines[name]} too"
-            raise self._error(line, "id", found, "give each device its own id")
-        self._lines[name] = line
-        return name
+            self._wrong(line, "id", f"found {name!r}", ID_HINT)
+        elif name in self._links:
+            self._wrong(line, "id", f"{name!r} is a link's name", "choose another id")
+        elif (seen := self._lines.setdefault(name, line)) != line:
+            found = f"{name!r} stands on line {seen} too"
+            self._wrong(line, "id", found, "give each device its own id", seen)
 
-    def _link(self, line: int, row: Mapping[str, str]) -> Link:
-        link = self._links.get(row["link"])
+    def _link(self, line: int, row: Mapping[str, str]) -> Link | None:
+        link, address = self._links.get(row["link"]), row["address"]
         if link is None:
             known = ", ".join(list(self._links)[:8])
-            raise self._error(line, "link", f"no link {row['link']!r}", f"site.toml has: {known}")
-        if not row["address"]:
-            raise self._error(line, "address", "nothing", "write the device's address on its link")
-        seen = self._addresses.setdefault((link.id, row["address"]), line)
-        if seen != line:
-            found = f"{row['address']} on {link.id} stands on line {seen} too"
-            raise self._error(line, "address", found, "one address, one device")
+            self._wrong(line, "link", f"no link {row['link']!r}", f"site.toml has: {known}")
+        if not address:
+            self._wrong(line, "address", "nothing", "write the device's address on its link")
+        elif link and (seen := self._addresses.setdefault((link.id, address), line)) != line:
+            found = f"{address} on {link.id} stands on line {seen} too"
+            self._wrong(line, "address", found, "one address, one device", seen)
         return link
+
+    def _profile(self, line: int, row: Mapping[str, str]) -> Profile | None:
+        place = f"{self._file}: line {line}"
+        try:
+            return self._profiles.get(row["profile"], self._settings(line, row), place=place)
+        except ConfigError as error:
+            for one in error.errors if isinstance(error, ConfigErrors) else (error,):
+                column = "settings" if one.key.startswith("settings") else "profile"
+                self._errors.append(
+                    RowError(
+                        file=one.file,
+                        key=one.key,
+                        found=one.found,
+                        hint=one.hint,
+                        line=line,
+                        column=column,
+                    )
+                )
+            return None
 
     def _place(self, line: int, row: Mapping[str, str]) -> Place:
         place = Place(
@@ -156,27 +185,32 @@ class _DeviceRows:
         )
         mistake = self._buildings.mistake(place)
         if mistake:
-            raise self._error(line, *mistake)
+            self._wrong(line, *mistake)
         return place
 
     def _settings(self, line: int, row: Mapping[str, str]) -> dict[str, str]:
-        settings = {}
+        settings: dict[str, str] = {}
         for part in filter(None, row.get("settings", "").split(";")):
             key, equals, value = part.partition("=")
             if not equals:
-                raise self._error(line, "settings", f"found {part!r}", "write name=value;…")
+                raise _row_error(
+                    self._file, line, "settings", f"found {part!r}", "write name=value;…"
+                )
             if key.strip() in settings:
-                raise self._error(line, "settings", f"{key.strip()} twice", "write it once")
+                found = f"{key.strip()} twice"
+                raise _row_error(self._file, line, "settings", found, "write it once")
             settings[key.strip()] = value.strip()
         return settings
 
-    def _period_s(self, line: int, row: Mapping[str, str], usual_s: float) -> float:
+    def _period_s(self, line: int, row: Mapping[str, str]) -> float | None:
         text = row.get("period_s", "")
+        if not text:
+            return None
         try:
-            period_s = float(text) if text else usual_s
+            period_s = float(text)
         except ValueError:
             period_s = -1.0
         if not _PERIOD_MIN_S <= period_s <= _PERIOD_MAX_S:
             hint = f"write seconds from {_PERIOD_MIN_S} to {_PERIOD_MAX_S:.0f}"
-            raise self._error(line, "period_s", f"found {text!r}", hint)
+            self._wrong(line, "period_s", f"found {text!r}", hint)
         return period_s

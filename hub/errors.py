@@ -2,6 +2,7 @@
 
 HubError
 ├── ConfigError     stop: a person must change a file (names file, key, what was found, what would be right)
+│   └── RowError         the same about one device of the table of devices
 ├── LinkError       the link as a whole is down; the supervisor opens it again after a pause
 ├── DeviceError     this device, this time; its neighbours go on
 ├── BadValue        this point of this reading; the other points go on
@@ -34,6 +35,32 @@ class ConfigError(HubError):
         self.found = _short(found)
         self.hint = hint
         super().__init__(f"{file}: {self.key}: {self.found}; {hint}")
+
+
+class RowError(ConfigError):
+    """A mistake about one device: its row of the table of devices, by `line` or `device`, and the `column`.
+
+    `also` is the line that already says the same, where that is the mistake. A driver, which knows no
+    lines, names the device.
+    """
+
+    def __init__(
+        self,
+        *,
+        file: str,
+        key: str,
+        found: str,
+        hint: str,
+        column: str,
+        line: int = 0,
+        device: str = "",
+        also: int = 0,
+    ) -> None:
+        super().__init__(file=file, key=key, found=found, hint=hint)
+        self.column = column
+        self.line = line
+        self.device = device
+        self.also = also
 
 
 class ConfigErrors(ConfigError):

@@ -77,9 +77,7 @@ def site_of(files: SiteFiles) -> Site:
     folder, path = files.folder, files.folder / SITE_FILE
     errors: list[ConfigError] = []
     document = _document(path, files.site)
-    links = _read_links(path, document, errors)
-    buildings = _buildings(path, document, errors)
-    around = Surroundings(links=links, profiles=_profiles(files, errors), buildings=buildings)
+    around = _surroundings(files, document, errors)
     devices = read_devices(str(folder / DEVICES_FILE), files.devices, around, errors)
     name = document.get("name", "campus")
     timezone = _timezone(path, document, errors)
@@ -105,12 +103,31 @@ def site_of(files: SiteFiles) -> Site:
                 source=link.source,
                 timezone=timezone,
             )
-            for link in links.values()
+            for link in around.links.values()
         ),
         folder=folder,
         safety=safety,
-        buildings=buildings,
+        buildings=around.buildings,
     )
+
+
+def surroundings_of(files: SiteFiles) -> Surroundings:
+    """What a row of devices.csv may name; raises ConfigErrors for wrong links, profiles or buildings."""
+    errors: list[ConfigError] = []
+    document = _document(files.folder / SITE_FILE, files.site)
+    around = _surroundings(files, document, errors)
+    if errors:
+        raise ConfigErrors(tuple(errors))
+    return around
+
+
+def _surroundings(
+    files: SiteFiles, document: Mapping[str, object], errors: list[ConfigError]
+) -> Surroundings:
+    path = files.folder / SITE_FILE
+    links = _read_links(path, document, errors)
+    buildings = _buildings(path, document, errors)
+    return Surroundings(links=links, profiles=_profiles(files, errors), buildings=buildings)
 
 
 def _site_error(path: Path, key: str, found: str, hint: str) -> ConfigError:

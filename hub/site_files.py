@@ -72,13 +72,16 @@ def unpack(folder: Path, packed: bytes) -> SiteFiles:
     )
 
 
-def read_files(folder: Path) -> SiteFiles:
-    """The files as they are now; raises ConfigErrors for each that is missing or unreadable."""
+def read_files(folder: Path, *, devices: bytes | None = None) -> SiteFiles:
+    """The files as they are now; raises ConfigErrors for each that is missing or unreadable.
+
+    With `devices` these are what devices.csv would say, and the file is left alone.
+    """
     errors: list[ConfigError] = []
     files = SiteFiles(
         folder=folder,
         site=_read(folder / SITE_FILE, errors),
-        devices=_read(folder / DEVICES_FILE, errors),
+        devices=_read(folder / DEVICES_FILE, errors) if devices is None else devices,
         profiles={
             path.name: _read(path, errors)
             for path in sorted((folder / PROFILES_FOLDER).glob("*.toml"))

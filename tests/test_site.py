@@ -189,7 +189,7 @@ def test_a_site_file_that_is_not_utf_8_is_told(tmp_path: Path) -> None:
 
 def test_mistakes_of_both_files_are_told_together_and_nothing_is_half_taken(tmp_path: Path) -> None:
     links = 'name = 5\nzone = 1\n[links.b1-f1]\ndriver = "modbus"\n[links.BAD]\ndriver = "mqtt"'
-    rows = ("X,eastron_sdm120,b1-f1,1,,,,,,,", METER, "b1-102,none,b1-f1,2,,,,,,,", WASHER)
+    rows = ("X,eastron_sdm120,b1-f1,9,,,,,,,", METER, "b1-102,none,b1-f1,2,,,,,,,", WASHER)
     keys = [(file, key) for file, key, _, _ in mistakes(tmp_path, links, rows)]
     assert sorted(keys) == [
         ("devices.csv", "line 2, id"),

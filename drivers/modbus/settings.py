@@ -8,7 +8,7 @@ import msgspec
 
 from drivers.modbus.fields import Serial, Wire
 from drivers.modbus.plan import LineCost, SerialTiming, serial_timing
-from hub import ConfigError, Device, Link, settings_as
+from hub import ConfigError, ConfigErrors, Device, Link, RowError, settings_as
 
 _TCP_ROUND_TRIP_S = 0.002
 _TCP_BYTE_S = 1e-6
@@ -127,25 +127,34 @@ def unit_of(device: Device, link: Link) -> int:
     last = _UNIT_RESERVED_LAST if len(link.devices) == 1 else _UNIT_LAST
     if not 1 <= unit <= last:
         hint = f"write a unit number from 1 to {_UNIT_LAST} (to 255 if it is alone on its link)"
-        raise ConfigError(
-            file=link.source,
-            key=f"devices.{device.id}.address",
-            found=f"found {text!r}",
-            hint=hint,
-        )
+        raise _wrong_address(device, link, f"found {text!r}", hint)
     return unit
 
 
 def check_units(link: Link) -> None:
-    """Refuse two devices with one unit number; raises ConfigError naming both."""
+    """Refuse wrong unit numbers, and two devices with the same; raises ConfigErrors naming each."""
     seen: dict[int, Device] = {}
+    errors: list[ConfigError] = []
     for device in link.devices:
-        unit = unit_of(device, link)
+        try:
+            unit = unit_of(device, link)
+        except ConfigError as error:
+            errors.append(error)
+            continue
         other = seen.setdefault(unit, device)
         if other is not device:
-            raise ConfigError(
-                file=link.source,
-                key=f"devices.{device.id}.address",
-                found=f"unit {unit} on {link.id} is also {other.id}",
-                hint="one unit number, one device",
-            )
+            found = f"unit {unit} on {link.id} is also {other.id}"
+            errors.append(_wrong_address(device, link, found, "one unit number, one device"))
+    if errors:
+        raise ConfigErrors(tuple(errors))
+
+
+def _wrong_address(device: Device, link: Link, found: str, hint: str) -> RowError:
+    return RowError(
+        file=link.source,
+        key=f"devices.{device.id}.address",
+        found=found,
+        hint=hint,
+        device=device.id,
+        column="address",
+    )

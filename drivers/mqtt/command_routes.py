@@ -10,7 +10,7 @@ from drivers.mqtt.answers import AnswerPlan
 from drivers.mqtt.document import find, parse_json
 from drivers.mqtt.publishes import Publish, PublishPlan, publish_plan, refresh_plan
 from drivers.mqtt.topics import TopicTemplate
-from hub import ConfigError, Device, Link, Profile
+from hub import Device, Link, Profile, RowError
 
 _KEY_MAX_BYTES = 4096
 
@@ -132,6 +132,12 @@ def _key(device: Device, path: Path) -> bytes:
     return key
 
 
-def _wrong(device: Device, found: str) -> ConfigError:
-    hint = "name a readable file that holds the device's own key"
-    return ConfigError(file="devices.csv", key=f"{device.id}.key_file", found=found, hint=hint)
+def _wrong(device: Device, found: str) -> RowError:
+    return RowError(
+        file="devices.csv",
+        key=f"{device.id}.key_file",
+        found=found,
+        hint="name a readable file that holds the device's own key",
+        device=device.id,
+        column="settings",
+    )

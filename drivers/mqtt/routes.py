@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from drivers.mqtt.payload import Topic, TopicMap, topic_map
 from drivers.mqtt.topics import TopicTemplate, address_mistake
-from hub import ConfigError, Device, Link, Profile
+from hub import ConfigError, ConfigErrors, Device, Link, Profile, RowError
 
 UNKNOWN_DEVICE = "unknown device"
 WRONG_TOPIC = "wrong topic"
@@ -32,14 +32,14 @@ class Routes:
         self._templates: set[TopicTemplate] = set()
         filters: set[str] = set()
         maps: dict[int, TopicMap] = {}
+        errors: list[ConfigError] = []
         for device in link.devices:
-            mistake = address_mistake(device.address)
-            if mistake:
-                raise self._wrong(device, f"address {device.address!r}", mistake)
-            for route, template in _routes_of(device, maps, zone):
-                self._add(template.topic(device.address), route)
-                self._templates.add(template)
-                filters.add(template.filter(device.address))
+            try:
+                filters.update(self._hear(device, maps, zone))
+            except RowError as error:
+                errors.append(error)
+        if errors:
+            raise ConfigErrors(tuple(errors))
         self.filters = tuple(sorted(filters))
 
     def find(self, topic: str) -> Route | None:
@@ -56,15 +56,31 @@ class Routes:
         known = any(template.address(topic) is not None for template in self._templates)
         return UNKNOWN_DEVICE if known else WRONG_TOPIC
 
+    def _hear(self, device: Device, maps: dict[int, TopicMap], zone: ZoneInfo) -> Iterator[str]:
+        """Learn where this device speaks; gives the subscriptions. Raises RowError."""
+        mistake = address_mistake(device.address)
+        if mistake:
+            raise self._wrong(device, f"address {device.address!r}", mistake)
+        for route, template in _routes_of(device, maps, zone):
+            self._add(template.topic(device.address), route)
+            self._templates.add(template)
+            yield template.filter(device.address)
+
     def _add(self, topic: str, route: Route) -> None:
         other = self._routes.setdefault(topic, route)
         if other is not route:
             hint = "give each device topics of its own"
             raise self._wrong(route.device, f"{other.device.id} speaks on {topic} too", hint)
 
-    def _wrong(self, device: Device, found: str, hint: str) -> ConfigError:
-        key = f"links.{self._link.id}, device {device.id}"
-        return ConfigError(file=self._link.source, key=key, found=found, hint=hint)
+    def _wrong(self, device: Device, found: str, hint: str) -> RowError:
+        return RowError(
+            file=self._link.source,
+            key=f"links.{self._link.id}, device {device.id}",
+            found=found,
+            hint=hint,
+            device=device.id,
+            column="address",
+        )
 
 
 def _routes_of(
