@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, Row, func, insert, select, update
@@ -56,6 +57,16 @@ class Broken:
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """What is to be said of one change; the chain gives it its number and seal."""
+
+    subject: str
+    action: str
+    before: str
+    after: str
+
+
 def append(
     connection: Connection,
     *,
@@ -68,21 +79,34 @@ def append(
     time_ms: int,
 ) -> None:
     """One more row, in the caller's transaction: the change and its row are on disk together or neither."""
-    last = head(connection)
-    row = AuditRow(
-        number=last.number + 1,
-        time_ms=time_ms,
-        actor=actor,
-        cause=cause,
-        subject=subject,
-        action=action,
-        before=before,
-        after=after,
-    )
-    seal = _seal(last.hash, row)
-    connection.execute(_ADD, asdict(row) | {"hash": seal})
-    end = {"number": row.number, "hash": seal}
-    if last == BEGINNING:
+    entry = Entry(subject=subject, action=action, before=before, after=after)
+    append_all(connection, [entry], actor=actor, cause=cause, time_ms=time_ms)
+
+
+def append_all(
+    connection: Connection, entries: Sequence[Entry], *, actor: str, cause: str, time_ms: int
+) -> None:
+    """The same for many changes of one cause: thousands cost little more than one."""
+    if not entries:
+        return
+    first = last = head(connection)
+    added = []
+    for entry in entries:
+        row = AuditRow(
+            number=last.number + 1,
+            time_ms=time_ms,
+            actor=actor,
+            cause=cause,
+            subject=entry.subject,
+            action=entry.action,
+            before=entry.before,
+            after=entry.after,
+        )
+        last = Head(number=row.number, hash=_seal(last.hash, row))
+        added.append(asdict(row) | {"hash": last.hash})
+    connection.execute(_ADD, added)
+    end = {"number": last.number, "hash": last.hash}
+    if first == BEGINNING:
         connection.execute(_FIRST_HEAD, end | {"id": _HEAD})
     else:
         connection.execute(_NEXT_HEAD, end)

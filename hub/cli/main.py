@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from hub.cli import check, demo, doctor, history, office, read, run, show, tell
+from hub.cli import check, demo, doctor, history, inventory, office, read, run, show, tell
 from hub.errors import ConfigErrors, HubError
 
 EXIT_MISTAKE = 2
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("check")(check.check)
+app.command("plan")(inventory.plan)
 app.command("read")(read.read)
 app.command("watch")(show.watch)
 app.command("history")(history.history)

@@ -1,0 +1,175 @@
+"""Takes a plan into the ledger: inventory, devices, bindings and audit in one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import Connection, bindparam, insert, update
+
+from hub import audit
+from hub.clock import Clock
+from hub.errors import HubError
+from hub.inventory.bindings import Move, rebind
+from hub.inventory.installed import COLUMNS, Row, newest_number
+from hub.inventory.plan import Plan
+from hub.ledger.tables import devices, inventories
+from hub.model import Place
+from hub.site_files import SiteFiles
+
+KEPT = 20  # inventories whose files are kept
+SHOWN_MAX = 8
+
+_ADD = insert(devices)
+_CHANGE = (
+    update(devices)
+    .where(devices.c.id == bindparam("of"))
+    .values({name: bindparam(name) for name in COLUMNS if name != "id"} | {"retired_ms": None})
+)
+_RETIRE = (
+    update(devices).where(devices.c.id == bindparam("of")).values(retired_ms=bindparam("now_ms"))
+)
+_DROP = update(inventories).where(inventories.c.number <= bindparam("last")).values(files=None)
+
+
+class Refused(HubError):
+    """Nothing was applied; the text says why and what to do."""
+
+
+class WouldRetire(Refused):
+    """Devices are missing from the files, and nobody said that they may be retired."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        names = [row.id for row in rows]
+        shown = ", ".join(names[:SHOWN_MAX])
+        more = f" and {len(names) - SHOWN_MAX} more" if len(names) > SHOWN_MAX else ""
+        super().__init__(
+            f"{len(names)} devices are not in the files any more: {shown}{more}; put them back, "
+            "or retire them: dormhub apply --prune"
+        )
+
+
+class Outdated(Refused):
+    """What is to be applied is not what was shown."""
+
+    def __init__(self) -> None:
+        super().__init__("the files, or what is installed, changed since this plan was shown")
+
+
+def check_plan(plan: Plan, *, prune: bool, expect: str = "") -> None:
+    """Raise Refused unless this plan may be applied; `expect` is the digest of the plan that was shown."""
+    if expect and expect != plan.digest():
+        raise Outdated
+    if plan.retired and not prune:
+        raise WouldRetire(plan.retired)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inventory:
+    """What was applied last, and when; `number` counts from 1."""
+
+    number: int
+    time_ms: int
+    digest: str
+    devices: int
+
+
+class Application:
+    """One plan on its way into the ledger: `write` is a work of `Ledger.run`; ids and time are fixed."""
+
+    def __init__(self, plan: Plan, files: SiteFiles, *, actor: str, clock: Clock) -> None:
+        self._plan = plan
+        self._packed = files.pack()
+        self._actor = actor
+        self._now_ms = clock.now_ms()
+        self._moves = tuple(_moves(plan, clock))
+        self.inventory = Inventory(
+            number=plan.number + 1,
+            time_ms=self._now_ms,
+            digest=plan.files_digest,
+            devices=plan.devices,
+        )
+
+    def write(self, connection: Connection) -> None:
+        """Everything, in the caller's transaction; raises Outdated when another was applied meanwhile."""
+        plan = self._plan
+        if newest_number(connection) != plan.number:
+            raise Outdated
+        self._write_inventory(connection)
+        if plan.added:
+            rows = [asdict(row) | {"first_ms": self._now_ms} for row in plan.added]
+            connection.execute(_ADD, rows)
+        if plan.changed or plan.returned:
+            changes = [asdict(item.after) for item in (*plan.changed, *plan.returned)]
+            connection.execute(_CHANGE, [item | {"of": item["id"]} for item in changes])
+        if plan.retired:
+            ended = [{"of": row.id, "now_ms": self._now_ms} for row in plan.retired]
+            connection.execute(_RETIRE, ended)
+        rebind(connection, self._moves, actor=self._actor, now_ms=self._now_ms)
+        entries = [*_entries(plan), self._own_entry()]
+        audit.append_all(
+            connection, entries, actor=self._actor, cause="apply", time_ms=self._now_ms
+        )
+
+    def _write_inventory(self, connection: Connection) -> None:
+        connection.execute(
+            insert(inventories),
+            {
+                "number": self.inventory.number,
+                "time_ms": self._now_ms,
+                "actor": self._actor,
+                "digest": self._plan.files_digest,
+                "files": self._packed,
+            },
+        )
+        connection.execute(_DROP, {"last": self.inventory.number - KEPT})
+
+    def _own_entry(self) -> audit.Entry:
+        plan = self._plan
+        counts = {
+            "added": len(plan.added),
+            "changed": len(plan.changed),
+            "returned": len(plan.returned),
+            "retired": len(plan.retired),
+            "files": list(plan.files),
+            "digest": plan.files_digest,
+        }
+        return _entry(f"inventory/{self.inventory.number}", "applied", {}, counts)
+
+
+def _moves(plan: Plan, clock: Clock) -> Iterator[Move]:
+    for row in plan.added:
+        yield Move(id=clock.new_id(), device=row.id, place=row.place)
+    for item in plan.returned:
+        yield Move(id=clock.new_id(), device=item.after.id, place=item.after.place)
+    for item in plan.changed:
+        if item.before.place != item.after.place:
+            yield Move(id=clock.new_id(), device=item.after.id, place=item.after.place)
+    for row in plan.retired:
+        yield Move(id=clock.new_id(), device=row.id, place=Place())
+
+
+def _entries(plan: Plan) -> Iterator[audit.Entry]:
+    for row in plan.added:
+        yield _entry(f"device/{row.id}", "added", {}, asdict(row))
+    for action, items in (("changed", plan.changed), ("returned", plan.returned)):
+        for item in items:
+            before, after = asdict(item.before), asdict(item.after)
+            yield _entry(f"device/{item.after.id}", action, before, after)
+    for row in plan.retired:
+        yield _entry(f"device/{row.id}", "retired", asdict(row), {})
+
+
+def _entry(
+    subject: str, action: str, before: dict[str, object], after: dict[str, object]
+) -> audit.Entry:
+    return audit.Entry(
+        subject=subject, action=action, before=_canonical(before), after=_canonical(after)
+    )
+
+
+def _canonical(said: dict[str, object]) -> str:
+    if not said:
+        return ""
+    return json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
