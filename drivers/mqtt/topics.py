@@ -91,6 +91,8 @@ def address_mistake(address: str) -> str:
     levels = address.split("/")
     if "" in levels or set(address) & set("+#\0$"):
         return "an address has no empty level and none of + # $"
+    if not address.isprintable() or address != address.strip():
+        return "an address has no control characters, and no space at its ends"
     if len(address.encode()) > _TOPIC_MAX_BYTES:
         return f"an address has at most {_TOPIC_MAX_BYTES} bytes"
     if levels[0] == _OWN_TREE or not _TO_DEVICE_LEVELS.isdisjoint(levels):

@@ -130,6 +130,12 @@ def revoke_others(connection: Connection, devices: Collection[str], act: Act) ->
     return revoke(connection, gone, act)
 
 
+def has_expired(connection: Connection, now_ms: int) -> bool:
+    """Whether something good has come to its end."""
+    over = credentials.c.revoked_ms.is_(None) & (credentials.c.expires_ms <= now_ms)
+    return connection.execute(select(credentials.c.id).where(over).limit(1)).first() is not None
+
+
 def end_expired(connection: Connection, now_ms: int) -> int:
     """Revoke what has come to its end; how many there were."""
     over = credentials.c.revoked_ms.is_(None) & (credentials.c.expires_ms <= now_ms)

@@ -1,0 +1,170 @@
+"""The Mosquitto of this box, kept in step with the ledger and the running site.
+
+    ledger ─┐
+            ├─▶ files (only when they differ) ─▶ reload ─▶ the broker runs them ─▶ what was revoked is evicted
+    site  ──┘
+
+Files are made of what is there, never of what changed: after a crash at any point the next start makes
+the same ones. A reload ends the sessions of revoked passwords by itself; those of revoked certificates are
+taken over at the broker's door, once it runs the list of revocations (decision 021).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from hub.broker import rows
+from hub.broker.credentials import Credentials
+from hub.broker.files import Access
+from hub.broker.mosquitto import HUB_PASSWORD, Mosquitto, hub_password
+from hub.broker.passwords import is_password, new_password, password_hash
+from hub.broker.private_file import write_private
+from hub.broker.rows import HUB_USERNAME, Act, Kind, Made
+from hub.clock import Clock
+from hub.config import BrokerConfig
+from hub.errors import HubError
+from hub.ledger import Ledger
+from hub.model import Link
+from hub.plugin import Topics, link_topics
+
+FOLDER = "broker"  # in the data folder: the authority, the broker's certificate, the hub's password
+EVICT_WITHIN_S = 9.0
+_LOOK_PERIOD_S = 20.0
+_WHOLE_LOOK_EVERY = 45  # looks: a quarter of an hour
+_NAMED = 20  # in a log line
+
+_log = structlog.get_logger("broker")
+
+
+def access_of(links: Sequence[Link]) -> Access:
+    """Who needs which topics on these links. Makes every driver; raises ConfigError."""
+    found = [topics for topics in map(link_topics, links) if topics is not None]
+    return Access(
+        devices={name: topics for link in found for name, topics in link.devices.items()},
+        hub=Topics(
+            writes=tuple(sorted({topic for link in found for topic in link.hub.writes})),
+            reads=tuple(sorted({topic for link in found for topic in link.hub.reads})),
+        ),
+    )
+
+
+class Broker:
+    """The broker's guard. `configure`, then `run` as a task; `synchronise` after each change.
+
+    Without a folder in the configuration credentials are issued all the same, and no file is written.
+    """
+
+    def __init__(self, *, ledger: Ledger, clock: Clock, data: Path, config: BrokerConfig) -> None:
+        self.folder = data / FOLDER
+        self.credentials = Credentials(ledger=ledger, clock=clock, folder=self.folder)
+        self.reason = "" if config.folder else "no [broker] folder in hub.toml"  # not in step: why
+        self._ledger = ledger
+        self._clock = clock
+        self._mosquitto = Mosquitto(config, self.folder, clock) if config.folder else None
+        self._links: Sequence[Link] = ()
+        self._access: Access | None = None
+        self._writing = asyncio.Lock()
+        self._evicting = asyncio.Lock()
+
+    def configure(self, links: Sequence[Link]) -> None:
+        """The links that run from now on."""
+        self._links = links
+        self._access = None
+
+    async def access(self) -> Access:
+        """Who needs which topics on the running links."""
+        links, access = self._links, self._access
+        if access is None:
+            access = await asyncio.to_thread(access_of, links)
+            if links is self._links:
+                self._access = access
+        return access
+
+    async def run(self) -> None:
+        """Keep all in step until cancelled, beginning with what a crash may have left behind."""
+        looks = 0
+        while True:
+            try:
+                await self._look(whole=looks % _WHOLE_LOOK_EVERY == 0)
+            except (HubError, OSError) as error:
+                _log.error("credentials cannot be looked after now", error=str(error))
+            looks += 1
+            await self._clock.sleep(_LOOK_PERIOD_S)
+
+    async def synchronise(self) -> None:
+        """Have the broker's files say what the ledger says. Never raises: `reason` tells why they do not."""
+        if self._mosquitto is None:
+            return
+        async with self._writing:
+            try:
+                standing = await self._ledger.read(rows.standing)
+                access = await self.access()
+                authority = await asyncio.to_thread(self.credentials.authority)
+                wrote = await asyncio.to_thread(self._mosquitto.write, authority, standing, access)
+            except (HubError, OSError, ValueError) as error:
+                if str(error) != self.reason:
+                    _log.error("the broker's files are not in step", error=str(error))
+                self.reason = str(error)
+                return
+            self.reason = ""
+            if wrote:
+                self._mosquitto.reload()
+                _log.info("the broker's files are written", names=len(standing.usernames))
+
+    async def evict(self) -> bool:
+        """Synchronise, and end what is still connected by revoked credentials; whether none is left.
+
+        False after nine seconds in which the broker does not run the present files; it is tried again
+        every twenty.
+        """
+        if self._mosquitto is None:
+            return False
+        async with self._evicting:
+            pending = await self._ledger.read(rows.not_evicted)
+            if not pending:
+                return True
+            await self.synchronise()  # so that all of these stand in the files the broker must run
+            names = sorted(set(pending.values()))
+            try:
+                async with asyncio.timeout(EVICT_WITHIN_S):
+                    await self._mosquitto.evict(names)
+            except (TimeoutError, OSError) as error:
+                _log.error("revoked, perhaps connected", names=names[:_NAMED], error=str(error))
+                return False
+            now_ms = self._clock.now_ms()
+            if not self.reason:
+                await self._ledger.run(lambda connection: rows.evicted(connection, pending, now_ms))
+        return not self.reason
+
+    async def renew_hub(self, actor: str) -> Path:
+        """A new password for the hub itself; its file. The old one ends at once. Raises StoreError."""
+        path = self.folder / HUB_PASSWORD
+        await asyncio.to_thread(write_private, path, new_password().encode() + b"\n")
+        await asyncio.to_thread(self.credentials.authority)
+        await self._enter_hub(actor)
+        await self.synchronise()
+        return path
+
+    async def _look(self, *, whole: bool) -> None:
+        now_ms = self._clock.now_ms()
+        if self._mosquitto is not None:
+            await self._enter_hub("hub")
+        ended = await self._ledger.read(lambda connection: rows.has_expired(connection, now_ms))
+        if ended:
+            await self._ledger.run(lambda connection: rows.end_expired(connection, now_ms))
+        if whole or ended or self.reason:
+            await self.synchronise()
+        await self.evict()
+
+    async def _enter_hub(self, actor: str) -> None:
+        password = await asyncio.to_thread(hub_password, self.folder)
+        if is_password(password, await self._ledger.read(rows.hash_of_hub)):
+            return
+        act = Act(kind=Kind.PASSWORD, actor=actor, now_ms=self._clock.now_ms())
+        hashed = password_hash(password)
+        made = Made(id=self._clock.new_id(), device=HUB_USERNAME, hash=hashed)
+        await self._ledger.run(lambda connection: rows.enter_hub(connection, made, act))

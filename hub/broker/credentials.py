@@ -1,0 +1,158 @@
+"""Credentials for devices: made here, shown once, and kept only as what proves them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from hub.broker import rows
+from hub.broker.authority import Authority, open_authority
+from hub.broker.passwords import new_password, password_hash
+from hub.broker.rows import RESERVED, Act, Credential, Kind, Made
+from hub.clock import Clock
+from hub.errors import HubError
+from hub.ledger import Ledger
+
+AT_ONCE = 250  # devices of one call: a transaction of a fraction of a second
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Secret:
+    """What a device needs to prove itself; nobody can show it a second time."""
+
+    device: str
+    username: str
+    kind: Kind
+    expires_ms: int | None
+    password: str = field(default="", repr=False)
+    certificate: str = field(default="", repr=False)
+    key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Issued:
+    """New secrets, and the devices that got none: they had one already, or had none to replace."""
+
+    secrets: Sequence[Secret]
+    left: Sequence[str]
+
+
+class Credentials:
+    """The credentials of this site. The authority's key and the hub's own password stand in `folder`."""
+
+    def __init__(self, *, ledger: Ledger, clock: Clock, folder: Path) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._folder = folder
+        self._authority: Authority | None = None
+
+    def authority(self) -> Authority:
+        """Who signs; made when there never was one. Reads files. Raises ConfigError."""
+        if self._authority is None:
+            self._authority = open_authority(self._folder, self._clock.now_ms())
+        return self._authority
+
+    async def issue(self, devices: Sequence[str], kind: Kind, actor: str) -> Issued:
+        """A first credential of this kind for each device that has no good one. Raises StoreError."""
+        act = self._act(actor, kind)
+        return await self._enter(devices, act, lambda made: partial(rows.issue, made=made, act=act))
+
+    async def rotate(
+        self, devices: Sequence[str], kind: Kind, actor: str, *, overlap_s: int
+    ) -> Issued:
+        """A new one for each device that has a good one of this kind, which ends after `overlap_s`."""
+        act = self._act(actor, kind)
+        until_ms = act.now_ms + overlap_s * 1000
+        return await self._enter(
+            devices, act, lambda made: partial(rows.rotate, made=made, act=act, until_ms=until_ms)
+        )
+
+    async def revoke(
+        self, devices: Collection[str], actor: str, *, cause: str = "", credential: str = ""
+    ) -> list[Credential]:
+        """End every good one of these devices, or the one of this id, for good. Raises StoreError."""
+        act = self._act(actor, Kind.PASSWORD, cause)
+        return await self._ledger.run(
+            lambda connection: rows.revoke(connection, devices, act, credential)
+        )
+
+    async def find(
+        self, devices: Collection[str] | None, *, good: bool, after: str, limit: int
+    ) -> list[Credential]:
+        """Credentials in the order in which they were made, without what would open anything."""
+        return await self._ledger.read(
+            lambda connection: rows.find(
+                connection, devices=devices, good=good, after=after, limit=limit
+            )
+        )
+
+    async def _enter(
+        self,
+        devices: Sequence[str],
+        act: Act,
+        entering: Callable[[Sequence[Made]], Callable[[Connection], Mapping[str, str]]],
+    ) -> Issued:
+        if len(devices) > AT_ONCE or set(devices) & set(RESERVED):
+            raise HubError(f"at most {AT_ONCE} devices at once, and none of {', '.join(RESERVED)}")
+        ids = [self._clock.new_id() for _ in devices]
+        pairs = await asyncio.to_thread(self._make, devices, ids, act)
+        usernames = await self._ledger.run(entering([made for made, _ in pairs]))
+        return Issued(
+            secrets=[
+                _named(secret, usernames[secret.device])
+                for _, secret in pairs
+                if secret.device in usernames
+            ],
+            left=[device for device in devices if device not in usernames],
+        )
+
+    def _make(
+        self, devices: Sequence[str], ids: Sequence[str], act: Act
+    ) -> list[tuple[Made, Secret]]:
+        make = self._password if act.kind is Kind.PASSWORD else self._certificate
+        return [make(device, number, act) for device, number in zip(devices, ids, strict=True)]
+
+    def _password(self, device: str, number: str, act: Act) -> tuple[Made, Secret]:
+        password = new_password()
+        made = Made(id=number, device=device, hash=password_hash(password))
+        return made, Secret(
+            device=device, username="", kind=act.kind, expires_ms=None, password=password
+        )
+
+    def _certificate(self, device: str, number: str, act: Act) -> tuple[Made, Secret]:
+        issued = self.authority().issue_device(device, act.now_ms)
+        made = Made(
+            id=number,
+            device=device,
+            hash=issued.fingerprint,
+            serial=issued.serial,
+            expires_ms=issued.expires_ms,
+        )
+        return made, Secret(
+            device=device,
+            username=device,
+            kind=act.kind,
+            expires_ms=issued.expires_ms,
+            certificate=issued.certificate,
+            key=issued.key,
+        )
+
+    def _act(self, actor: str, kind: Kind, cause: str = "") -> Act:
+        return Act(kind=kind, actor=actor, now_ms=self._clock.now_ms(), cause=cause)
+
+
+def _named(secret: Secret, username: str) -> Secret:
+    return Secret(
+        device=secret.device,
+        username=username,
+        kind=secret.kind,
+        expires_ms=secret.expires_ms,
+        password=secret.password,
+        certificate=secret.certificate,
+        key=secret.key,
+    )

@@ -1,0 +1,62 @@
+"""What others ask of this part: what an apply takes away, and whether files, ledger and site agree."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy import Connection
+
+from hub.broker import rows
+from hub.broker.authority import CA_CERTIFICATE, open_authority
+from hub.broker.broker import FOLDER, access_of
+from hub.broker.files import MARK, broker_files, differing, server_pair
+from hub.broker.rows import HUB_USERNAME, Act, Kind
+from hub.config import HubConfig
+from hub.site import Site
+
+_NAMED = 5
+
+
+def after_apply(
+    connection: Connection, devices: Collection[str], *, actor: str, now_ms: int
+) -> list[str]:
+    """In the transaction of an apply: whatever is not among these devices loses its credentials.
+
+    Gives the devices that did. `Broker.configure` and `Broker.synchronise` bring it to the broker.
+    """
+    act = Act(kind=Kind.PASSWORD, actor=actor, now_ms=now_ms, cause="retired")
+    return sorted({row.device for row in rows.revoke_others(connection, devices, act)})
+
+
+def drift(connection: Connection, config: HubConfig, site: Site, now_ms: int) -> list[str]:
+    """What in the broker's folder is not as this ledger and site would have it, in words for a person.
+
+    Empty when all is in step, or no folder is configured. Writes nothing. Raises ConfigError and OSError.
+    """
+    folder, own = config.broker.folder, config.data / FOLDER
+    if folder is None:
+        return []
+    if not (own / CA_CERTIFICATE).exists():
+        return [f"{own} holds no authority yet: start the hub"]
+    standing = rows.standing(connection)
+    authority = open_authority(own, now_ms)
+    access = access_of(site.links)
+    files = broker_files(config.broker, authority, server_pair(own), standing, access)
+    wrong = [
+        f"{folder / name} is not what ledger and site say; the running hub writes it anew"
+        for name in differing(folder, files)
+        if name != MARK
+    ]
+    pending = sorted(set(rows.not_evicted(connection).values()))
+    if pending:
+        wrong.append(f"revoked and perhaps still connected: {_names(pending)}")
+    known = {device.id for device in site.devices()} | {HUB_USERNAME}
+    lost = sorted({device for _, device in standing.usernames} - known)
+    if lost:
+        wrong.append(f"credentials of devices that are not installed: {_names(lost)}")
+    return wrong
+
+
+def _names(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

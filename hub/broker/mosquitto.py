@@ -1,0 +1,101 @@
+"""Mosquitto on this box: its files, telling it that they changed, and its door."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from hub.broker.authority import Authority
+from hub.broker.door import knock
+from hub.broker.files import (
+    MARK,
+    Access,
+    broker_files,
+    renew_server,
+    server_pair,
+    write_files,
+)
+from hub.broker.passwords import new_password
+from hub.broker.private_file import write_private
+from hub.broker.rows import HUB_USERNAME, LOADED_USERNAME, Standing
+from hub.clock import Clock
+from hub.config import BrokerConfig
+from hub.errors import ConfigError
+
+HUB_PASSWORD = "hub.password"
+_ASK_AGAIN_S = 0.2
+_KNOCKS_AT_ONCE = 50
+
+_log = structlog.get_logger("broker")
+
+
+def hub_password(folder: Path) -> str:
+    """The hub's own password, from its file in `folder`; made when there is none. Raises OSError."""
+    path = folder / HUB_PASSWORD
+    if not path.exists():
+        write_private(path, new_password().encode() + b"\n")
+    return path.read_text("ascii").strip()
+
+
+class Mosquitto:
+    """The broker whose files stand in `config.folder`; `own` is the hub's own folder of keys."""
+
+    def __init__(self, config: BrokerConfig, own: Path, clock: Clock) -> None:
+        self._config = config
+        self._own = own
+        self._clock = clock
+        self._mark = "nothing written yet"
+
+    def write(self, authority: Authority, standing: Standing, access: Access) -> bool:
+        """Write the files that differ; whether any did. Raises OSError, ValueError, ConfigError."""
+        folder = self._config.folder
+        if folder is None or not folder.is_dir():
+            raise ConfigError(
+                file="hub.toml",
+                key="broker.folder",
+                found=f"{folder} is no folder",
+                hint="make it as docs/broker.md shows",
+            )
+        renew_server(self._own, authority, self._config, self._clock.now_ms())
+        pair = server_pair(self._own)
+        files = broker_files(self._config, authority, pair, standing, access)
+        self._mark = files[MARK].decode().strip()
+        return write_files(folder, files)
+
+    def reload(self) -> None:
+        """Tell the broker, where this process may; else whoever watches the files does."""
+        path = self._config.pid_file
+        if path is None:
+            return
+        try:
+            process = int(path.read_text("ascii"))
+            # A stale number may be another program's by now, and this signal would end it.
+            if Path(f"/proc/{process}/comm").read_text().strip() == "mosquitto":
+                os.kill(process, signal.SIGHUP)
+        except (OSError, ValueError) as error:
+            _log.warning("the broker was not told to reload", error=str(error))
+
+    async def loaded(self) -> bool:
+        """Whether the broker runs the files as they are; raises OSError when it does not answer."""
+        port = self._config.hub_port
+        return await knock(port, LOADED_USERNAME, LOADED_USERNAME, self._mark)
+
+    async def evict(self, usernames: Sequence[str]) -> None:
+        """Once the broker runs the present files, end the sessions of these names. Raises OSError.
+
+        Waits without end for a broker that does not reload.
+        """
+        while not await self.loaded():
+            await self._clock.sleep(_ASK_AGAIN_S)
+        password = await asyncio.to_thread(hub_password, self._own)
+        for start in range(0, len(usernames), _KNOCKS_AT_ONCE):
+            part = usernames[start : start + _KNOCKS_AT_ONCE]
+            port = self._config.hub_port
+            knocks = (knock(port, name, HUB_USERNAME, password) for name in part)
+            if not all(await asyncio.gather(*knocks)):
+                raise OSError("the broker refuses the hub's own account")
