@@ -1,0 +1,1 @@
+"""Spreadsheets of devices: taken into `devices.csv`, given back, and printed as labels."""
