@@ -39,6 +39,7 @@ from hub.plugin import Directory, Driver, Host, LinkTopics, Sink, Topics, settin
 from hub.points import POINTS, Point, PointKind, PointType, in_words
 from hub.profile import PointSpec, Profile
 from hub.profile_file import ProfileLibrary, load_profiles
+from hub.scanner import Scanner, Search, Sight, Sighting, Spot
 from hub.site import Site, load_site, site_of
 from hub.site_files import SiteFiles, read_files
 
@@ -86,9 +87,14 @@ __all__ = [
     "Reading",
     "Rejected",
     "RowError",
+    "Scanner",
+    "Search",
+    "Sight",
+    "Sighting",
     "Sink",
     "SinkBusy",
     "Site",
+    "Spot",
     "SiteFiles",
     "StoreDamaged",
     "StoreError",

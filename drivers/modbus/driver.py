@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import Mapping
 
 from drivers.modbus.polling import Polling
+from drivers.modbus.scanner import open_scanner
 from drivers.modbus.settings import LinkSettings, check_units, link_settings, unit_of
 from drivers.modbus.unit import Product, Unit
 from hub import Answer, Command, Driver, Host, Link, Outcome
+
+__all__ = ["ModbusDriver", "open_driver", "open_scanner"]
 
 
 def open_driver(link: Link) -> Driver:

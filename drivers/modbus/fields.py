@@ -54,6 +54,14 @@ class Serial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     format: Annotated[str, msgspec.Meta(pattern="^[78][NEO][12]$")] = "8N1"
 
 
+class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A register that tells the product: `equals` stands at `at` in every device of it, and in no other."""
+
+    at: Annotated[int, msgspec.Meta(ge=0, le=465_536)]
+    function: Literal[3, 4] | None = None
+    equals: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
+
+
 class Wire(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The table `[modbus]` of a profile: defaults for its points, and the limits of its requests."""
 
@@ -67,6 +75,7 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     align: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
     gaps: bool = False
     serial: Serial | None = None
+    identity: Identity | None = None
     turnaround_ms: Annotated[float, msgspec.Meta(ge=0, le=10_000)] = 30.0
 
 

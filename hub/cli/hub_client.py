@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ import msgspec
 
 from hub.config import KEY_VARIABLE, load_config
 from hub.errors import ConfigError, HubError
+from hub.status import read_status
 
 KEY_FILE = "admin.key"
 TIMEOUT_S = 30.0
@@ -28,16 +29,18 @@ class ProblemField(msgspec.Struct, frozen=True):
 class Problem(msgspec.Struct, frozen=True):
     """An RFC 9457 problem document, as far as a person wants to read it."""
 
+    type: str = ""
     title: str = ""
     detail: str = ""
     errors: list[ProblemField] = []
 
 
 class Answered(HubError):
-    """The hub refused, with its words and its status."""
+    """The hub refused, with its words, its status and the kind of problem."""
 
     def __init__(self, status: int, problem: Problem) -> None:
         self.status = status
+        self.kind = problem.type.rpartition(":")[2]
         fields = "; ".join(f"{item.field}: {item.reason}" for item in problem.errors)
         super().__init__(" - ".join(filter(None, (problem.title, problem.detail, fields))))
 
@@ -70,13 +73,32 @@ class HubClient:
         shape: type[Shape],
         body: object = None,
         headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str | int | float] | None = None,
     ) -> Shape:
         """Ask for a change; raises Answered, or HubError when no hub answers."""
-        return self._ask("POST", path, shape, body=body, headers=headers)
+        return self._ask("POST", path, shape, body=body, headers=headers, query=query)
 
-    def delete(self, path: str) -> None:
+    def delete(self, path: str, query: Mapping[str, str | int | float] | None = None) -> None:
         """End what stands at this path; raises Answered, or HubError when no hub answers."""
-        self._ask("DELETE", path, type(None))
+        self._ask("DELETE", path, type(None), query=query)
+
+    def events(
+        self, path: str, query: Mapping[str, str | int | float]
+    ) -> Iterator[tuple[str, bytes]]:
+        """Server-sent events (name, data) until the hub ends them; raises as the others."""
+        try:
+            with self._http.stream("GET", path, params=dict(query)) as answer:
+                if answer.status_code >= 400:
+                    raise Answered(answer.status_code, _problem(answer.read()))
+                name = ""
+                for line in answer.iter_lines():
+                    key, _, text = line.partition(": ")
+                    if key == "event":
+                        name = text
+                    elif key == "data":
+                        yield name, text.encode()
+        except httpx2.HTTPError as error:
+            raise HubError(f"no hub answers at {self._http.base_url}: {error}") from None
 
     def _ask(
         self,
@@ -99,6 +121,11 @@ class HubClient:
         if answer.status_code >= 400:
             raise Answered(answer.status_code, _problem(answer.content))
         return msgspec.json.decode(answer.content or b"null", type=shape)
+
+
+def hub_runs(folder: Path) -> bool:
+    """Whether the hub of this configuration runs on this box."""
+    return read_status(load_config(folder).data) is not None
 
 
 def _problem(content: bytes) -> Problem:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from hub.cli import check, demo, doctor, history, inventory, office, read, run, show, tell
+from hub.cli import check, demo, doctor, history, inventory, office, read, run, show, tell, trace
 from hub.errors import ConfigErrors, HubError
 
 EXIT_MISTAKE = 2
@@ -22,6 +22,7 @@ app.command("demo")(demo.demo)
 app.command("check")(check.check)
 app.command("plan")(inventory.plan)
 app.command("read")(read.read)
+app.command("trace")(trace.trace)
 app.command("watch")(show.watch)
 app.command("history")(history.history)
 app.command("devices")(show.devices)
