@@ -7,7 +7,7 @@ only asks: nothing it sends may change a device.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import entry_points
@@ -74,7 +74,7 @@ class Scanner(Protocol):
     def expected_s(self, spots: Sequence[Spot]) -> float:
         """How long that takes if nobody is there, in seconds."""
 
-    def scan(self, spots: Sequence[Spot], host: Host) -> AsyncIterator[Sighting]:
+    def scan(self, spots: Sequence[Spot], host: Host) -> AsyncGenerator[Sighting]:
         """One sighting for each spot, in order, each after a bounded time.
 
         Raises LinkError when the link cannot be used. Closed (aclosing) it has nothing open any more.

@@ -23,6 +23,7 @@ class Deed(StrEnum):
     """What a device can have done."""
 
     ANSWERED = "answered"  # values: what it showed, as exactly as its registers or payload can
+    IDENTIFIED = "identified"  # its identity register was read
     HEARD = "heard"  # a command came: its id and name, and what the device made of it
     REFUSED = "refused"  # asked for what it does not have: the exception's code
     PUBLISHED = "published"  # values: what its message said

@@ -18,22 +18,32 @@ _RTU_OVERHEAD = 3  # unit and CRC around a PDU on the wire
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """A request as it came in: `frame` writes an answer in the words of its connection, `send` sends it."""
+    """A request as it came in: `frame` writes an answer in the words of its connection, `send` sends it.
+
+    `baud` is the asker's speed, where the way to the bus tells it.
+    """
 
     unit: int
     pdu: bytes
     arrived_s: float
     frame: Callable[[int, bytes], bytes]
     send: Callable[[bytes], None]
+    baud: int = 0
 
 
 class Bus:
-    """A bus. Whoever asks is answered in turn; a unit that is not there is silence."""
+    """A bus. Whoever asks is answered in turn; a unit that is not there is silence.
+
+    `speaks` are the units that were left at another speed than the line's: asked at any but their own,
+    they are silent. `doubles` are second devices at an address that is taken: both answer at once.
+    """
 
     def __init__(self, slaves: Iterable[Slave], line: Line, clock: Clock) -> None:
         self.slaves: Mapping[int, Slave] = {slave.unit: slave for slave in slaves}
         self.line = line
         self.clock = clock
+        self.speaks: dict[int, int] = {}
+        self.doubles: dict[int, Slave] = {}
         self.exchanges = 0
         self.refused = 0
         self.cut = (
@@ -71,15 +81,27 @@ class Bus:
         if request.unit == _BROADCAST:
             for listener in self.slaves.values():
                 listener.broadcast(request.pdu, now_ms)
-        answer = slave.answer(request.pdu, now_ms) if slave else None
+        heard = slave is not None and self._is_understood(request)
+        answer = slave.answer(request.pdu, now_ms) if slave and heard else None
         if slave is None or answer is None:
             self._schedule.place(request.arrived_s, asked, 0, 0.0)
             return
         length = len(answer.pdu) + _RTU_OVERHEAD
         slot = self._schedule.place(request.arrived_s, asked, length, slave.turnaround_s)
         await self._until(slot.answered_s)
-        await self._send(request, answer, late)
+        double = self.doubles.get(request.unit)
+        other = double.answer(request.pdu, now_ms) if double else None
+        if other is None:
+            await self._send(request, answer, late)
+        else:
+            frames = [request.frame(one.unit, one.pdu) for one in (answer, other)]
+            request.send(_at_once(*frames))
         self._schedule.delivered(slot, self.clock.monotonic_s())
+
+    def _is_understood(self, request: Request) -> bool:
+        """Whether the request came at the unit's own speed."""
+        own = self.speaks.get(request.unit, self.line.baud)
+        return (request.baud or self.line.baud) == own
 
     async def _until(self, time_s: float) -> None:
         pause_s = time_s - self.clock.monotonic_s()
@@ -106,3 +128,10 @@ class Bus:
     async def _send_late(self, request: Request, frame: bytes, delay_s: float) -> None:
         await self.clock.sleep(delay_s)
         request.send(frame)
+
+
+def _at_once(first: bytes, second: bytes) -> bytes:
+    """Two frames on one pair of wires: where they differ neither is readable."""
+    mixed = bytes(one & other for one, other in zip(first, second, strict=False))
+    longer = max(first, second, key=len)
+    return mixed + longer[len(mixed) :]

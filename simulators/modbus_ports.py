@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import termios
 import tty
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -18,6 +19,14 @@ _BUFFER_MAX = 4096
 _READ_MAX = 1024
 _DIAL_PAUSE_S = 1.0
 _BACKLOG = 100
+_BAUDS = {
+    termios.B1200: 1200,
+    termios.B2400: 2400,
+    termios.B4800: 4800,
+    termios.B9600: 9600,
+    termios.B19200: 19200,
+    termios.B38400: 38400,
+}
 
 
 def _send(transport: asyncio.Transport, data: bytes) -> None:
@@ -79,7 +88,7 @@ class RtuStream:
         self._buffer = bytearray()
         self._last_s = 0.0
 
-    def feed(self, data: bytes, request_send: partial[None]) -> None:
+    def feed(self, data: bytes, request_send: partial[None], baud: int = 0) -> None:
         """Take bytes; every whole request is asked of the bus, its answer goes to `request_send`."""
         now_s = self._bus.clock.monotonic_s()
         if now_s - self._last_s > _STALE_S or len(self._buffer) > _BUFFER_MAX:
@@ -90,7 +99,14 @@ class RtuStream:
             while (request := take_rtu_request(self._buffer)) is not None:
                 unit, pdu = request
                 self._bus.ask(
-                    Request(unit=unit, pdu=pdu, arrived_s=now_s, frame=rtu_frame, send=request_send)
+                    Request(
+                        unit=unit,
+                        pdu=pdu,
+                        arrived_s=now_s,
+                        frame=rtu_frame,
+                        send=request_send,
+                        baud=baud,
+                    )
                 )
         except ValueError:
             self.unreadable += 1
@@ -160,7 +176,8 @@ async def serial_line(bus: Bus) -> AsyncIterator[str]:
     stream = RtuStream(bus)
     loop = asyncio.get_running_loop()
     loop.add_reader(
-        master, lambda: stream.feed(os.read(master, _READ_MAX), partial(_write, master))
+        master,
+        lambda: stream.feed(os.read(master, _READ_MAX), partial(_write, master), _baud(master)),
     )
     try:
         yield os.ttyname(slave)
@@ -168,6 +185,11 @@ async def serial_line(bus: Bus) -> AsyncIterator[str]:
         loop.remove_reader(master)
         os.close(master)
         os.close(slave)
+
+
+def _baud(master: int) -> int:
+    """The speed at which the other side has opened the line; 0 for one nobody has named here."""
+    return _BAUDS.get(termios.tcgetattr(master)[5], 0)
 
 
 def _write(master: int, data: bytes) -> None:

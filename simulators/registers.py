@@ -49,8 +49,20 @@ class _Keys(msgspec.Struct, frozen=True, kw_only=True):
     layout: str = "YY MM DD W hh mm ss"
 
 
+class _Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """The register by which a product is told from others."""
+
+    at: int
+    equals: int
+    function: int = 0
+
+
 class _Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The Modbus keys of a product that bound its answers."""
+
+    function: int = 3
+    address_base: int = 0
+    identity: _Identity | None = None
 
     max_registers: int = 125
     max_bits: int = 2000
@@ -247,6 +259,16 @@ class RegisterLayout:
         for name in cell.spec.ratio:
             product *= int(values[name])
         return product
+
+    def identity(self, request: tuple[int, int, int]) -> bytes | None:
+        """The data of an answer to a read of the identity register alone, where it is no point."""
+        keys = self.limits.identity
+        if keys is None:
+            return None
+        function, at = keys.function or self.limits.function, keys.at - self.limits.address_base
+        if request != (function, at, 1) or self.cell_at(function, at) is not None:
+            return None
+        return keys.equals.to_bytes(2)
 
     def cell_at(self, function: int, address: int) -> Cell | None:
         """The point that stands at this address of this table."""

@@ -143,6 +143,10 @@ class Slave:
         on_desk = self._desk.read(now_ms, start, count) if self._desk and function == 3 else None
         if on_desk is not None:
             return bytes((function, len(on_desk))) + on_desk
+        identity = self._layout.identity((function, start, count))
+        if identity is not None:
+            self._diary.record(now_ms, Deed.IDENTIFIED)
+            return bytes((function, len(identity))) + identity
         values = self._values(now_ms, fault)
         data, shown = self._layout.read((function, start, count), values)
         self._diary.record(now_ms, Deed.ANSWERED, shown)

@@ -6,7 +6,7 @@ collision: two meters with one address talk at the same time, and neither can be
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from itertools import groupby
 
@@ -74,7 +74,7 @@ class ModbusScanner:
         """Every address is asked twice, and after each silence the line is left alone as long again."""
         return sum(_silent_s(self._ways[spot.way]) for spot in spots)
 
-    async def scan(self, spots: Sequence[Spot], host: Host) -> AsyncIterator[Sighting]:
+    async def scan(self, spots: Sequence[Spot], host: Host) -> AsyncGenerator[Sighting]:
         """See Scanner.scan."""
         for way, group in groupby(spots, key=lambda spot: spot.way):
             settings = self._ways[way]
