@@ -45,7 +45,9 @@ class Buildings:
     known: Mapping[str, Building] = field(default_factory=dict)
 
     def find(self, text: str) -> Building | None:
-        """The building of this id, name or alias."""
+        """The building of this id, name or alias; an empty text names none."""
+        if not text:
+            return None
         return self.known.get(text) or next(
             (item for item in self.known.values() if text in (item.name, *item.aliases)), None
         )

@@ -67,7 +67,7 @@ def import_(
     headers = explained_headers(explained or [])
     wishes = Wishes(link=link, profile=profile, whole=replace)
     try:
-        with _progress() as progress, alone_in(config):
+        with shown_progress() as progress, alone_in(config):
             memory = read_memory(config) | headers
             mapped = by_word(memory)
             progress(f"reading {file.name}", 0)
@@ -120,7 +120,7 @@ def _save(config: Path, found: Import, memory: str) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[Progress]:
+def shown_progress() -> Iterator[Progress]:
     """Shows, on a terminal only, what is being done and to how many rows."""
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"))
