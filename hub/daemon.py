@@ -18,6 +18,7 @@ import structlog
 
 from hub.api import ApiParts, bind, make_app, serve_api
 from hub.auth import Keys
+from hub.broker import Broker
 from hub.clock import Clock
 from hub.config import HUB_FILE, HubConfig, load_config
 from hub.control import Control
@@ -74,6 +75,7 @@ class Daemon:
         self._followers: list[Follower] = []
         self._supervisor: Supervisor | None = None
         self.control: Control | None = None
+        self.broker = Broker(ledger=ledger, clock=clock, data=config.data, config=config.broker)
         self.ingest = Ingest(
             store=journal,
             clock=clock,
@@ -109,11 +111,13 @@ class Daemon:
                 wire=self._supervisor,
             )
             control.configure(self._site.links, self._site.safety)
+            self.broker.configure(self._site.links)
             await self._supervisor.apply(self._site.links)
             commanding = await control.start(tasks)
             others = [
                 *await self._open_api(tasks, control, self._supervisor),
                 tasks.create_task(self._sweep(), name="presence"),
+                tasks.create_task(self.broker.run(), name="broker"),
                 tasks.create_task(self._watchdog(), name="watchdog"),
                 tasks.create_task(self._reloads(changed), name="reload"),
                 tasks.create_task(serve_status(self._config.data, self.status), name="status"),
@@ -157,6 +161,7 @@ class Daemon:
                 raise
             self._site = site
             self.control.configure(site.links, site.safety)
+            self.broker.configure(site.links)
             _log.info("configuration taken", changed=list(changed))
         except HubError as error:
             _log.error("configuration refused, the old one stays", error=str(error))
@@ -248,6 +253,7 @@ class Daemon:
             presence=self.ingest.presence,
             commands=control.commands,
             keys=keys,
+            broker=self.broker,
             fire=control.safety.latch,
             status=self.status,
             lending=control.lending,

@@ -16,7 +16,9 @@ from fastapi import FastAPI
 from hub import Device, Link, Place, Reading, SystemClock, load_profiles
 from hub.api import ApiParts, bind, make_app, serve_api
 from hub.auth import Keys, Role
+from hub.broker import Broker
 from hub.commands import Commands
+from hub.config import BrokerConfig
 from hub.ingest import Ingest
 from hub.journal import open_journal
 from hub.ledger import open_ledger
@@ -25,7 +27,15 @@ from hub.presence import Presence
 from hub.registry import Registry
 from hub.safety import Safety
 from hub.safety_rules import SafetyRules
-from hub.status import Health, LinkStatus, OfflineDevice, SinkStatus, Status, StoreStatus
+from hub.status import (
+    Health,
+    InventoryStatus,
+    LinkStatus,
+    OfflineDevice,
+    SinkStatus,
+    Status,
+    StoreStatus,
+)
 from hub.taps import Taps
 
 CLOCK = SystemClock(seed=1)
@@ -102,6 +112,7 @@ LINKS = (
     Link(
         id="broker",
         driver="mqtt",
+        settings={"host": "127.0.0.1"},
         devices=(
             device("camera-1", "zhenshi_lpr", "broker", "B1"),
             device("washer-1", "generic_washer", "broker", "B1"),
@@ -134,6 +145,8 @@ async def api_site(
         safety.configure(SafetyRules(), devices)
         await safety.latch.start()
         keys = Keys(ledger, CLOCK, _QUICK)
+        broker = Broker(ledger=ledger, clock=CLOCK, data=folder, config=BrokerConfig())
+        broker.configure([link for link in links if link.driver == "mqtt"])
         commands = Commands(
             ledger=ledger, clock=CLOCK, registry=registry, safety=safety, queued=lambda _: None
         )
@@ -146,6 +159,7 @@ async def api_site(
             presence=ingest.presence,
             commands=commands,
             keys=keys,
+            broker=broker,
             fire=safety.latch,
             status=lambda: status(ingest),
             lending=Lending(
@@ -184,6 +198,7 @@ def status(ingest: Ingest) -> Status:
             OfflineDevice(id="meter-1", link="bus-1", room="101", reason="timeout"),
             OfflineDevice(id="meter-2", link="bus-1", room="101", reason="timeout"),
         ],
+        inventory=InventoryStatus(number=1, time_ms=1, digest="", devices=4, drift=""),
         links=[_link("bus-1", up=True), _link("broker", up=False)],
         store=StoreStatus(healthy=True, reason="", readings=1, size_bytes=1, waiting=0),
         sinks=[

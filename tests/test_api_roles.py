@@ -19,6 +19,7 @@ SENDERS = ALL - {Role.VIEWER}
 ID = "0" * 26
 ORDER: dict[str, object] = {"device": "meter-1", "name": "cut"}
 CREDIT: dict[str, object] = {"device": "meter-1", "name": "credit", "arguments": {"amount": 1000}}
+CREDENTIAL: dict[str, object] = {"kind": "password", "devices": ["washer-1"]}
 KEY: dict[str, object] = {"name": "new", "role": "viewer"}
 
 # method, route, who may, an example's path and body
@@ -49,6 +50,11 @@ ROUTES: list[tuple[str, str, frozenset[Role], str, dict[str, object] | None]] = 
     ("GET", "/v1/devices/{device}/trace", INSTALLERS, "/v1/devices/meter-1/trace?seconds=1", None),
     ("POST", "/v1/links/{link}/lend", INSTALLERS, "/v1/links/bus-1/lend", {}),
     ("DELETE", "/v1/links/{link}/lend", INSTALLERS, f"/v1/links/bus-1/lend?lease={ID}", None),
+    ("GET", "/v1/credentials", INSTALLERS, "", None),
+    ("POST", "/v1/credentials", INSTALLERS, "", CREDENTIAL),
+    ("POST", "/v1/credentials/rotate", INSTALLERS, "", CREDENTIAL),
+    ("POST", "/v1/credentials/revoke", INSTALLERS, "", {"devices": ["washer-1"]}),
+    ("POST", "/v1/credentials/hub", INSTALLERS, "", None),
     ("GET", "/v1/audit", ADMIN, "", None),
     ("GET", "/v1/keys", ADMIN, "", None),
     ("POST", "/v1/keys", ADMIN, "", KEY),

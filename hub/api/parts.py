@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from hub.api.traffic import Traffic
 from hub.auth import Keys
+from hub.broker import Broker
 from hub.clock import Clock
 from hub.commands import Commands
 from hub.journal import Journal
@@ -36,6 +37,7 @@ class ApiParts:
     presence: PresenceBoard
     commands: Commands
     keys: Keys
+    broker: Broker
     fire: FireLatch
     status: Callable[[], Status]
     lending: Lending

@@ -2,7 +2,7 @@
 
 from hub.broker.broker import Broker
 from hub.broker.credentials import AT_ONCE, Credentials, Issued, Secret
-from hub.broker.drift import after_apply, drift
+from hub.broker.drift import drift
 from hub.broker.mosquitto import hub_password
 from hub.broker.rows import RESERVED, Credential, Kind
 
@@ -15,7 +15,6 @@ __all__ = [
     "Issued",
     "Kind",
     "Secret",
-    "after_apply",
     "drift",
     "hub_password",
 ]

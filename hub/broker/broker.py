@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
 from hub.broker import rows
+from hub.broker.authority import CA_CERTIFICATE
 from hub.broker.credentials import Credentials
 from hub.broker.files import Access
 from hub.broker.mosquitto import HUB_PASSWORD, Mosquitto, hub_password
@@ -67,13 +69,17 @@ class Broker:
         self._mosquitto = Mosquitto(config, self.folder, clock) if config.folder else None
         self._links: Sequence[Link] = ()
         self._access: Access | None = None
+        self._behind = False
+        self._woken = asyncio.Event()
         self._writing = asyncio.Lock()
         self._evicting = asyncio.Lock()
 
     def configure(self, links: Sequence[Link]) -> None:
-        """The links that run from now on."""
+        """The links that run from now on. A device that has left them loses its credentials at once."""
         self._links = links
         self._access = None
+        self._behind = True
+        self._woken.set()
 
     async def access(self) -> Access:
         """Who needs which topics on the running links."""
@@ -84,6 +90,15 @@ class Broker:
                 self._access = access
         return access
 
+    @property
+    def authority_file(self) -> Path:
+        """What whoever connects must trust."""
+        return self.folder / CA_CERTIFICATE
+
+    def later(self) -> None:
+        """More changes follow: `synchronise` is still to come, and if nobody calls it, the next look does."""
+        self._behind = True
+
     async def run(self) -> None:
         """Keep all in step until cancelled, beginning with what a crash may have left behind."""
         looks = 0
@@ -93,13 +108,17 @@ class Broker:
             except (HubError, OSError) as error:
                 _log.error("credentials cannot be looked after now", error=str(error))
             looks += 1
-            await self._clock.sleep(_LOOK_PERIOD_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_PERIOD_S):
+                    await self._woken.wait()
+            self._woken.clear()
 
     async def synchronise(self) -> None:
         """Have the broker's files say what the ledger says. Never raises: `reason` tells why they do not."""
         if self._mosquitto is None:
             return
         async with self._writing:
+            self._behind = False
             try:
                 standing = await self._ledger.read(rows.standing)
                 access = await self.access()
@@ -153,12 +172,21 @@ class Broker:
         now_ms = self._clock.now_ms()
         if self._mosquitto is not None:
             await self._enter_hub("hub")
-        ended = await self._ledger.read(lambda connection: rows.has_expired(connection, now_ms))
-        if ended:
+        if await self._ledger.read(lambda connection: rows.has_expired(connection, now_ms)):
             await self._ledger.run(lambda connection: rows.end_expired(connection, now_ms))
-        if whole or ended or self.reason:
+            self._behind = True
+        if whole or self._behind or self.reason:
+            await self._retire()
             await self.synchronise()
         await self.evict()
+
+    async def _retire(self) -> None:
+        """A device that is installed no more, or has no broker any more, has no credentials either."""
+        access = await self.access()
+        gone = await self._ledger.read(rows.holders) - access.devices.keys()
+        if gone:
+            await self.credentials.revoke(gone, "hub", cause="installed no more")
+            _log.info("credentials of retired devices ended", devices=len(gone))
 
     async def _enter_hub(self, actor: str) -> None:
         password = await asyncio.to_thread(hub_password, self.folder)

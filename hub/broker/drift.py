@@ -1,8 +1,6 @@
-"""What others ask of this part: what an apply takes away, and whether files, ledger and site agree."""
+"""Whether the broker's files, the ledger and the site agree; for whoever examines an installation."""
 
 from __future__ import annotations
-
-from collections.abc import Collection
 
 from sqlalchemy import Connection
 
@@ -10,22 +8,10 @@ from hub.broker import rows
 from hub.broker.authority import CA_CERTIFICATE, open_authority
 from hub.broker.broker import FOLDER, access_of
 from hub.broker.files import MARK, broker_files, differing, server_pair
-from hub.broker.rows import HUB_USERNAME, Act, Kind
 from hub.config import HubConfig
 from hub.site import Site
 
 _NAMED = 5
-
-
-def after_apply(
-    connection: Connection, devices: Collection[str], *, actor: str, now_ms: int
-) -> list[str]:
-    """In the transaction of an apply: whatever is not among these devices loses its credentials.
-
-    Gives the devices that did. `Broker.configure` and `Broker.synchronise` bring it to the broker.
-    """
-    act = Act(kind=Kind.PASSWORD, actor=actor, now_ms=now_ms, cause="retired")
-    return sorted({row.device for row in rows.revoke_others(connection, devices, act)})
 
 
 def drift(connection: Connection, config: HubConfig, site: Site, now_ms: int) -> list[str]:
@@ -50,8 +36,7 @@ def drift(connection: Connection, config: HubConfig, site: Site, now_ms: int) ->
     pending = sorted(set(rows.not_evicted(connection).values()))
     if pending:
         wrong.append(f"revoked and perhaps still connected: {_names(pending)}")
-    known = {device.id for device in site.devices()} | {HUB_USERNAME}
-    lost = sorted({device for _, device in standing.usernames} - known)
+    lost = sorted(rows.holders(connection) - access.devices.keys())
     if lost:
         wrong.append(f"credentials of devices that are not installed: {_names(lost)}")
     return wrong

@@ -122,12 +122,10 @@ def revoke(
     return [_revoke(connection, row, act) for row in found]
 
 
-def revoke_others(connection: Connection, devices: Collection[str], act: Act) -> list[Credential]:
-    """Revoke every good one of a device that is not among these; the hub's own stays."""
-    kept = {*devices, HUB_USERNAME}
+def holders(connection: Connection) -> set[str]:
+    """Every device that has a good one; not the hub itself."""
     query = select(credentials.c.device).where(credentials.c.revoked_ms.is_(None)).distinct()
-    gone = [device for (device,) in connection.execute(query) if device not in kept]
-    return revoke(connection, gone, act)
+    return {device for (device,) in connection.execute(query)} - {HUB_USERNAME}
 
 
 def has_expired(connection: Connection, now_ms: int) -> bool:
