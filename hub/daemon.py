@@ -1,7 +1,8 @@
 """The hub as one process: journal, ingest, links, sinks, status, under one TaskGroup.
 
-It starts wholly or not at all: every file is checked and every driver and sink is made before the first
-connection is opened. SIGTERM ends it cleanly; SIGHUP takes changed files and touches the changed links only.
+It starts wholly or not at all: every driver and sink is made before the first connection is opened. It runs
+the inventory applied last, and the very first time the files. SIGTERM ends it cleanly; SIGHUP applies changed
+files, and touches the changed links only.
 """
 
 from __future__ import annotations
@@ -22,36 +23,29 @@ from hub.broker import Broker
 from hub.clock import Clock
 from hub.config import HUB_FILE, HubConfig, load_config
 from hub.control import Control
-from hub.errors import ConfigError, ConfigErrors, HubError, StoreError
+from hub.errors import ConfigError, HubError, StoreError
 from hub.follow import Follower
 from hub.ingest import Ingest
+from hub.inventory.keeper import Keeper, Step
 from hub.journal import Journal, JournalOptions, open_journal
 from hub.ledger import Ledger, open_ledger
 from hub.model import Reading
-from hub.plugin import link_mistakes, open_sink
+from hub.overview import Overview
+from hub.plugin import open_sink
 from hub.presence import Change, Presence
-from hub.site import Site, load_site
-from hub.status import (
-    LinkStatus,
-    OfflineDevice,
-    SinkStatus,
-    Status,
-    StoreStatus,
-    judge,
-    serve_status,
-)
+from hub.site import Site
+from hub.status import serve_status
 from hub.supervisor import Supervisor
 
 VERSION = "0.1.0"
 SWEEP_PERIOD_S = 2.0
-AWAY_SHOWN = 1000
 STOP_TIMEOUT_S = 8.0  # of the ten seconds promised; the rest is for the journal
 
 _log = structlog.get_logger("hub")
 
 
 class Daemon:
-    """A running hub. Made by `serve`; `status` and `reload` may be called while it runs."""
+    """A running hub. Made by `serve`."""
 
     def __init__(
         self,
@@ -59,7 +53,7 @@ class Daemon:
         folder: Path,
         clock: Clock,
         config: HubConfig,
-        site: Site,
+        keeper: Keeper,
         journal: Journal,
         ledger: Ledger,
         listening: socket.socket | None = None,
@@ -67,7 +61,7 @@ class Daemon:
         self._folder = folder
         self._clock = clock
         self._config = config
-        self._site = site
+        self._keeper = keeper
         self._journal = journal
         self._ledger = ledger
         self._listening = listening
@@ -85,8 +79,9 @@ class Daemon:
         )
 
     async def run(self, stop: asyncio.Event, changed: asyncio.Event) -> None:
-        """Serve until `stop` is set, taking the files anew each time `changed` is; then close everything."""
-        self.ingest.configure(self._site.devices(), [link.id for link in self._site.links])
+        """Serve until `stop` is set, applying the files each time `changed` is; then close everything."""
+        site = self._keeper.site
+        self._configure(site)
         self.ingest.remember(
             {
                 name: [
@@ -110,27 +105,31 @@ class Daemon:
                 presence=self.ingest.presence,
                 wire=self._supervisor,
             )
-            control.configure(self._site.links, self._site.safety)
-            self.broker.configure(self._site.links)
-            await self._supervisor.apply(self._site.links)
+            control.configure(site.links, site.safety)
+            self.broker.configure(site.links)
+            await self._supervisor.apply(site.links)
+            self._keeper.attach(tasks, self._prepare)
             commanding = await control.start(tasks)
+            overview = self._overview(self._supervisor)
             others = [
-                *await self._open_api(tasks, control, self._supervisor),
+                *await self._open_api(tasks, control, overview),
                 tasks.create_task(self._sweep(), name="presence"),
                 tasks.create_task(self.broker.run(), name="broker"),
                 tasks.create_task(self._watchdog(), name="watchdog"),
                 tasks.create_task(self._reloads(changed), name="reload"),
-                tasks.create_task(serve_status(self._config.data, self.status), name="status"),
+                tasks.create_task(self._keeper.drift.watch(), name="files"),
+                tasks.create_task(serve_status(self._config.data, overview.status), name="status"),
                 *(
                     tasks.create_task(follower.run(), name=f"sink {follower.status.name}")
                     for follower in self._followers
                 ),
             ]
             notify("READY=1")
-            _log.info("hub is ready", links=len(self._site.links), site=self._site.name)
+            _log.info("hub is ready", links=len(site.links), site=site.name)
             await stop.wait()
             notify("STOPPING=1")
             overdue = asyncio.get_running_loop().call_later(STOP_TIMEOUT_S, _leave_behind)
+            self._keeper.stop()
             for task in commanding:  # nothing new is told to a device whose link is closing
                 task.cancel()
             for task in others:  # at the same time as the links: each may take its time to close
@@ -143,100 +142,46 @@ class Daemon:
         while True:
             await changed.wait()
             changed.clear()
-            await self.reload()
-
-    async def reload(self) -> None:
-        """Take the changed files; a mistake in them is said and everything stays as it was. One at a time."""
-        notify("RELOADING=1\nMONOTONIC_USEC=" + str(int(self._clock.monotonic_s() * 1e6)))
-        try:
-            site = await asyncio.to_thread(load_site, self._folder)
-            assert self._supervisor is not None
-            assert self.control is not None
-            before = self._site
-            self.ingest.configure(site.devices(), [link.id for link in site.links])
+            notify("RELOADING=1\nMONOTONIC_USEC=" + str(int(self._clock.monotonic_s() * 1e6)))
             try:
-                changed = await self._supervisor.apply(site.links)
-            except HubError:
-                self.ingest.configure(before.devices(), [link.id for link in before.links])
-                raise
-            self._site = site
-            self.control.configure(site.links, site.safety)
+                await self._keeper.apply(prune=False, actor="SIGHUP")
+            except HubError as error:
+                _log.error("configuration refused, the old one stays", error=str(error))
+            notify("READY=1")
+
+    async def _prepare(self, site: Site) -> Step:
+        """Make every driver that is needed, then let the site be gone over to; raises ConfigErrors."""
+        supervisor, control = self._supervisor, self.control
+        assert supervisor is not None
+        assert control is not None
+        made = await asyncio.to_thread(supervisor.prepare, site.links)
+
+        async def step() -> tuple[str, ...]:
+            self._configure(site)
+            touched = await supervisor.apply(site.links, made)
+            control.configure(site.links, site.safety)
             self.broker.configure(site.links)
-            _log.info("configuration taken", changed=list(changed))
-        except HubError as error:
-            _log.error("configuration refused, the old one stays", error=str(error))
-        notify("READY=1")
+            return touched
 
-    def status(self) -> Status:
-        """Everything a person or a monitor wants to know now."""
-        links = self._link_statuses()
-        sinks = [follower.status for follower in self._followers]
-        stats = self._journal.stats()
-        store = StoreStatus(
-            healthy=stats.healthy,
-            reason=stats.reason,
-            readings=stats.head,
-            size_bytes=stats.file_bytes,
-            waiting=stats.waiting,
-        )
-        shown = [
-            SinkStatus(
-                name=sink.name,
-                lag=max(0, stats.head - sink.cursor),
-                oldest_ms=sink.oldest_ms,
-                delivered=sink.delivered,
-                rejected=sink.rejected,
-                last_error=sink.last_error,
-            )
-            for sink in sinks
-        ]
-        health, reasons = judge(store, links, shown)
-        counts = self.ingest.presence.counts()
-        return Status(
-            health=health,
-            reasons=reasons,
+        return step
+
+    def _configure(self, site: Site) -> None:
+        self.ingest.configure(site.devices(), [link.id for link in site.links])
+
+    def _overview(self, supervisor: Supervisor) -> Overview:
+        return Overview(
             version=VERSION,
-            site=self._site.name,
             started_ms=self._started_ms,
-            now_ms=self._clock.now_ms(),
-            online=counts[Presence.ONLINE],
-            offline=counts[Presence.OFFLINE],
-            unknown=counts[Presence.UNKNOWN],
-            away=[
-                OfflineDevice(
-                    id=track.device.id,
-                    link=track.device.link,
-                    room=track.device.place.room,
-                    reason=track.reason,
-                )
-                for track in self.ingest.presence.offline(AWAY_SHOWN)
-            ],
-            links=links,
-            store=store,
-            sinks=shown,
+            clock=self._clock,
+            keeper=self._keeper,
+            journal=self._journal,
+            presence=self.ingest.presence,
+            supervisor=supervisor,
+            followers=self._followers,
         )
-
-    def _link_statuses(self) -> list[LinkStatus]:
-        hosts = self._supervisor.hosts.values() if self._supervisor else ()
-        return [
-            LinkStatus(
-                id=host.link.id,
-                driver=host.link.driver,
-                up=host.up,
-                reason=host.reason,
-                since_ms=host.since_ms,
-                restarts=host.restarts,
-                devices=len(host.link.devices),
-                counters={
-                    f"{name}/{reason}" if reason else name: number
-                    for (name, reason), number in host.counters.items()
-                },
-            )
-            for host in hosts
-        ]
 
     async def _open_api(
-        self, tasks: asyncio.TaskGroup, control: Control, supervisor: Supervisor
+        self, tasks: asyncio.TaskGroup, control: Control, overview: Overview
     ) -> list[asyncio.Task[None]]:
         keys = Keys(self._ledger, self._clock)
         first = await keys.add_first(self._config.data)
@@ -255,11 +200,11 @@ class Daemon:
             keys=keys,
             broker=self.broker,
             fire=control.safety.latch,
-            status=self.status,
+            status=overview.status,
             lending=control.lending,
-            taps=supervisor.taps,
-            refresh=supervisor.refresh,
-            utc_offset_h=self._site.utc_offset_h(self._clock.now_ms()),
+            taps=overview.supervisor.taps,
+            refresh=overview.supervisor.refresh,
+            utc_offset_h=self._keeper.site.utc_offset_h(self._clock.now_ms()),
         )
         return [tasks.create_task(serve_api(make_app(parts), self._listening), name="api")]
 
@@ -363,22 +308,21 @@ def notify(message: str) -> None:
             _log.warning("systemd was not told", error=str(error))
 
 
-async def serve(folder: Path, *, clock: Clock, stop: asyncio.Event) -> None:
-    """Run the hub configured in `folder` until `stop`, SIGTERM or SIGINT; SIGHUP takes changed files.
+async def serve(folder: Path, *, clock: Clock, stop: asyncio.Event, take: bool = False) -> None:
+    """Run the hub configured in `folder` until `stop`, SIGTERM or SIGINT; SIGHUP applies changed files.
 
-    Raises ConfigError or StoreError when it cannot start.
+    With `take` it applies them at the start too. Raises ConfigError, Refused or StoreError when it cannot
+    start.
     """
     changed = asyncio.Event()
     with _signals(stop, changed):
-        await _serve(folder, clock, stop, changed)
+        await _serve(folder, clock, (stop, changed), take)
 
 
-async def _serve(folder: Path, clock: Clock, stop: asyncio.Event, changed: asyncio.Event) -> None:
+async def _serve(
+    folder: Path, clock: Clock, events: tuple[asyncio.Event, asyncio.Event], take: bool
+) -> None:
     config = load_config(folder)
-    site = load_site(folder)
-    mistakes = link_mistakes(site.links)
-    if mistakes:
-        raise ConfigErrors(tuple(mistakes))
     options = JournalOptions(
         keep_days=config.journal.keep_days,
         size_max_bytes=int(config.journal.max_size_gb * 1e9),
@@ -393,14 +337,16 @@ async def _serve(folder: Path, clock: Clock, stop: asyncio.Event, changed: async
         open_journal(config.data / "journal.db", clock=clock, options=options) as journal,
         open_ledger(config.data / "ledger.db", clock=clock) as ledger,
     ):
+        keeper = Keeper(folder=folder, ledger=ledger, clock=clock)
+        await keeper.start(take=take)
         with bind(config.api.listen) if config.api.listen else nullcontext() as listening:
             daemon = Daemon(
                 folder=folder,
                 clock=clock,
                 config=config,
-                site=site,
+                keeper=keeper,
                 journal=journal,
                 ledger=ledger,
                 listening=listening,
             )
-            await daemon.run(stop, changed)
+            await daemon.run(*events)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -109,3 +109,17 @@ class Link:
     visit: bool = False
     timezone: ZoneInfo = _CAMPUS_ZONE
     source: str = "site.toml"
+
+
+def drive_alike(one: Link, other: Link) -> bool:
+    """Whether a driver would do the same for both: all is equal but places, notes and the devices' order."""
+    if replace(one, devices=()) != replace(other, devices=()):
+        return False
+    mine, yours = ({device.id: device for device in link.devices} for link in (one, other))
+    return mine.keys() == yours.keys() and all(
+        _driven(mine[name]) == _driven(yours[name]) for name in mine
+    )
+
+
+def _driven(device: Device) -> tuple[Profile, str, str, float]:
+    return device.profile, device.link, device.address, device.period_s

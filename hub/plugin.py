@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -157,8 +158,8 @@ def sink_names() -> tuple[str, ...]:
 
 def open_driver(link: Link) -> Driver:
     """The driver a link names, made but not running; raises ConfigError for any wrong setting."""
-    for entry in entry_points(group=DRIVER_GROUP, name=link.driver):
-        factory: DriverFactory = entry.load()
+    factory = _driver_factory(link.driver)
+    if factory is not None:
         return factory(link)
     raise ConfigError(
         file=link.source,
@@ -166,6 +167,15 @@ def open_driver(link: Link) -> Driver:
         found=f"no driver {link.driver!r}",
         hint="installed: " + ", ".join(driver_names()),
     )
+
+
+@cache
+def _driver_factory(name: str) -> DriverFactory | None:
+    """Looked up once: to ask every installed package for each of hundreds of links takes seconds."""
+    for entry in entry_points(group=DRIVER_GROUP, name=name):
+        factory: DriverFactory = entry.load()
+        return factory
+    return None
 
 
 def link_topics(link: Link) -> LinkTopics | None:

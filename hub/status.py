@@ -71,6 +71,16 @@ class SinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     last_error: str
 
 
+class InventoryStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What was applied last; `drift` says how the files differ from it now, empty when they do not."""
+
+    number: int
+    time_ms: int
+    digest: str
+    devices: int
+    drift: str
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The whole hub at one moment."""
 
@@ -84,6 +94,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     offline: int
     unknown: int
     away: list[OfflineDevice]
+    inventory: InventoryStatus
     links: list[LinkStatus]
     store: StoreStatus
     sinks: list[SinkStatus]

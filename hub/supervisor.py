@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import structlog
 
 from hub.clock import Clock
 from hub.command import Answer, Command, Outcome
-from hub.errors import HubError, LinkError
+from hub.errors import ConfigError, ConfigErrors, HubError, LinkError
 from hub.ingest import Ingest
-from hub.model import Link, Poison, Reading, Trace
+from hub.model import Link, Poison, Reading, Trace, drive_alike
 from hub.plugin import Driver, DriverFactory, open_driver
 from hub.taps import Taps
 
@@ -124,20 +124,41 @@ class Supervisor:
         self.hosts: dict[str, LinkHost] = {}
         self.taps = Taps()
 
-    async def apply(self, links: Sequence[Link]) -> tuple[str, ...]:
+    def prepare(self, links: Iterable[Link]) -> dict[str, Driver]:
+        """A driver for each link that is not driven so now; raises ConfigErrors with every mistake."""
+        made: dict[str, Driver] = {}
+        mistakes: list[ConfigError] = []
+        for link in links:
+            host = self.hosts.get(link.id)
+            if host is not None and drive_alike(host.link, link):
+                continue
+            try:
+                made[link.id] = self._make(link)
+            except ConfigError as error:
+                mistakes.append(error)
+        if mistakes:
+            raise ConfigErrors(tuple(mistakes))
+        return made
+
+    async def apply(
+        self, links: Sequence[Link], made: Mapping[str, Driver] | None = None
+    ) -> tuple[str, ...]:
         """Run exactly these links; returns the ids of those started, stopped or restarted.
 
-        All drivers are made before anything is stopped: a ConfigError leaves everything as it was.
+        All drivers are made (or given, as `prepare` made them) before anything is stopped: a ConfigError
+        leaves everything as it was.
         """
+        drivers = self.prepare(links) if made is None else made
         wanted = {link.id: link for link in links}
-        known = {name: host.link for name, host in self.hosts.items()}
-        changed = {name for name, link in wanted.items() if known.get(name) != link}
-        drivers = {name: self._make(wanted[name]) for name in changed}
-        for name in sorted((set(known) - set(wanted)) | (changed & set(known))):
-            await self._stop(name)
+        for name in self.hosts.keys() & wanted.keys():
+            self.hosts[name].link = wanted[name]  # rooms may be other ones where nothing else is
+        gone = [name for name in self.hosts if name in drivers or name not in wanted]
+        async with asyncio.TaskGroup() as stopping:
+            for name in gone:
+                stopping.create_task(self._stop(name), name=f"stop {name}")
         for name, driver in drivers.items():
             self._start(wanted[name], driver)
-        return tuple(sorted(changed | (set(known) - set(wanted))))
+        return tuple(sorted(drivers.keys() | set(gone)))
 
     async def lend(self, link: str) -> None:
         """Stop a link's driver and keep it stopped until `take_back`; commands to it are NOT_SENT.

@@ -9,9 +9,9 @@ from hub.clock import SystemClock
 from hub.config import load_config
 from hub.daemon import Daemon
 from hub.errors import StoreError
+from hub.inventory.keeper import Keeper
 from hub.journal import open_journal
 from hub.ledger import open_ledger
-from hub.site import load_site
 from tests.servers import free_port
 from tests.site_folder import write_site
 
@@ -28,11 +28,13 @@ async def test_a_hub_whose_journal_writes_no_more_ends_so_that_it_is_started_aga
         open_journal(config.data / "journal.db", clock=clock) as journal,
         open_ledger(config.data / "ledger.db", clock=clock) as ledger,
     ):
+        keeper = Keeper(folder=folder, ledger=ledger, clock=clock)
+        await keeper.start()
         daemon = Daemon(
             folder=folder,
             clock=clock,
             config=config,
-            site=load_site(folder),
+            keeper=keeper,
             journal=journal,
             ledger=ledger,
         )

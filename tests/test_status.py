@@ -8,6 +8,7 @@ import pytest
 from hub.status import (
     SOCKET_NAME,
     Health,
+    InventoryStatus,
     LinkStatus,
     SinkStatus,
     Status,
@@ -52,6 +53,7 @@ def status() -> Status:
         offline=0,
         unknown=0,
         away=[],
+        inventory=InventoryStatus(number=1, time_ms=1, digest="", devices=1, drift=""),
         links=[link(up=True)],
         store=WELL,
         sinks=[],

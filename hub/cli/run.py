@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from hub.cli.logs import configure_logs
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption
@@ -11,12 +14,17 @@ from hub.clock import SystemClock
 from hub.config import HubConfig, load_config
 
 
-def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Serve the campus described in the configuration until SIGTERM or Ctrl-C."""
+def run(
+    config: ConfigOption = DEFAULT_CONFIG,
+    take: Annotated[
+        bool, typer.Option("--apply", help="Apply the files first, if they changed.")
+    ] = False,
+) -> None:
+    """Serve the campus that was applied last (the very first time: the files) until SIGTERM or Ctrl-C."""
     settings = load_config(config)
     configure_logs(settings.log)
     with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
-        runner.run(_serve(config))
+        runner.run(_serve(config, take))
 
 
 def _loop_factory(settings: HubConfig) -> type[asyncio.AbstractEventLoop] | None:
@@ -30,7 +38,7 @@ def _loop_factory(settings: HubConfig) -> type[asyncio.AbstractEventLoop] | None
     return loop
 
 
-async def _serve(folder: Path) -> None:
+async def _serve(folder: Path, take: bool) -> None:
     from hub.daemon import serve
 
-    await serve(folder, clock=SystemClock(), stop=asyncio.Event())
+    await serve(folder, clock=SystemClock(), stop=asyncio.Event(), take=take)

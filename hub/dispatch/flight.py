@@ -81,8 +81,7 @@ class Flight:
                 await self._end(None)
             return Clearance.NO
         forbidden = self._rules.forbids(command.spec.hazard)
-        if not forbidden and self._registry.only_observes(command.device):
-            forbidden = f"link {command.device.link} only observes"
+        forbidden = forbidden or self._registry.forbids(command.device)
         if forbidden:
             return await self._deny(forbidden)
         is_away = self._registry.is_offline(command.device.id)

@@ -81,7 +81,9 @@ class Keeper:
         elif take:
             await self._apply(prune=False, expect="", actor="start")
         else:
-            self._keep(installed, _known_site(installed, installed.files))
+            site = _known_site(installed, installed.files)
+            await _only_check(site)
+            self._keep(installed, site)
             await self.drift.look(self.inventory.digest)
         return self.site
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 import msgspec
 
 from hub.inventory.installed import COLUMNS, Installed, Row, row_of
-from hub.model import Link
+from hub.model import Link, drive_alike
 from hub.site import Site
 from hub.site_files import SiteFiles
 
@@ -159,5 +159,6 @@ def _links(before: Iterable[Link], after: Iterable[Link]) -> tuple[LinkChange, .
     then, now = {link.id: link for link in before}, {link.id: link for link in after}
     fates = {name: Fate.REMOVED for name in then.keys() - now.keys()}
     fates |= {name: Fate.ADDED for name in now.keys() - then.keys()}
-    fates |= {name: Fate.CHANGED for name in now.keys() & then.keys() if now[name] != then[name]}
+    both = now.keys() & then.keys()
+    fates |= {name: Fate.CHANGED for name in both if not drive_alike(now[name], then[name])}
     return tuple(LinkChange(id=name, fate=fate) for name, fate in sorted(fates.items()))
