@@ -199,7 +199,6 @@ def status(ingest: Ingest) -> Status:
             OfflineDevice(id="meter-2", link="bus-1", room="101", reason="timeout"),
         ],
         inventory=InventoryStatus(number=1, time_ms=1, digest="", devices=4, drift=""),
-        inventory=InventoryStatus(number=1, time_ms=1, digest="", devices=4, drift=""),
         links=[_link("bus-1", up=True), _link("broker", up=False)],
         store=StoreStatus(healthy=True, reason="", readings=1, size_bytes=1, waiting=0),
         sinks=[
