@@ -6,11 +6,11 @@ import io
 from collections.abc import Iterable, Sequence
 from xml.sax.saxutils import escape
 
-from hub.sheets.labels import PAGE_MM, Drawn
+from hub.sheets.labels import PAGE_MM, Drawn, Line
 
 _POINTS_PER_MM = 72 / 25.4
 _CHINESE_FONT = "STSong-Light"  # PDF readers bring it along, so nothing is embedded
-_FIXED_FONT = "Courier-Bold"
+_LATIN_FONT, _FIXED_FONT = "Helvetica", "Courier-Bold"
 
 
 def pdf_bytes(pages: Iterable[Sequence[Drawn]]) -> bytes:
@@ -32,11 +32,17 @@ def pdf_bytes(pages: Iterable[Sequence[Drawn]]) -> bytes:
             path.rect(box.x_mm, bottom, box.width_mm, box.height_mm)
         canvas.drawPath(path, stroke=0, fill=1)
         for line in (line for label in page for line in label.lines):
-            canvas.setFont(_FIXED_FONT if line.fixed_width else _CHINESE_FONT, line.size_mm)
+            canvas.setFont(_font(line), line.size_mm)
             canvas.drawString(line.x_mm, PAGE_MM[1] - line.y_mm, line.text)
         canvas.showPage()
     canvas.save()
     return out.getvalue()
+
+
+def _font(line: Line) -> str:
+    if line.fixed_width:
+        return _FIXED_FONT
+    return _LATIN_FONT if line.text.isascii() else _CHINESE_FONT
 
 
 def svg_bytes(page: Sequence[Drawn]) -> bytes:
