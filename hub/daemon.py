@@ -19,7 +19,7 @@ import structlog
 
 from hub.api import ApiParts, bind, make_app, serve_api
 from hub.auth import Keys
-from hub.broker import Broker
+from hub.broker import BROKER_FOLDER, Broker, hub_password
 from hub.clock import Clock
 from hub.config import HUB_FILE, HubConfig, load_config
 from hub.control import Control
@@ -199,6 +199,7 @@ class Daemon:
             commands=control.commands,
             keys=keys,
             broker=self.broker,
+            keeper=self._keeper,
             fire=control.safety.latch,
             status=overview.status,
             lending=control.lending,
@@ -337,6 +338,8 @@ async def _serve(
         open_journal(config.data / "journal.db", clock=clock, options=options) as journal,
         open_ledger(config.data / "ledger.db", clock=clock) as ledger,
     ):
+        if config.broker.folder is not None:
+            hub_password(config.data / BROKER_FOLDER)  # before a link in site.toml names the file
         keeper = Keeper(folder=folder, ledger=ledger, clock=clock)
         await keeper.start(take=take)
         with bind(config.api.listen) if config.api.listen else nullcontext() as listening:

@@ -13,7 +13,7 @@ import aiomqtt
 
 from hub import Device, Link, Place, SystemClock, load_profiles
 from hub.broker import Broker, Kind, Secret, hub_password
-from hub.broker.broker import FOLDER
+from hub.broker.broker import BROKER_FOLDER
 from hub.config import BrokerConfig
 from hub.ledger import Ledger, open_ledger
 from tests.servers import Server, find_program, free_port, running
@@ -47,7 +47,7 @@ class BrokerSite:
 
     @property
     def password(self) -> str:
-        return hub_password(self.data / FOLDER)
+        return hub_password(self.data / BROKER_FOLDER)
 
     async def issue(self, kind: Kind, *devices: str) -> None:
         """Credentials for these devices, which the broker knows when this returns."""
@@ -73,7 +73,7 @@ class BrokerSite:
                 await asyncio.sleep(0.05)
 
     def context(self, device: str = "") -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self.data / FOLDER / "ca.crt")
+        context = ssl.create_default_context(cafile=self.data / BROKER_FOLDER / "ca.crt")
         if device:
             context.load_cert_chain(self.data / f"{device}.pem")
         return context

@@ -1,6 +1,6 @@
 """What devices prove themselves with at the broker, and the files Mosquitto reads."""
 
-from hub.broker.broker import Broker
+from hub.broker.broker import BROKER_FOLDER, Broker
 from hub.broker.credentials import AT_ONCE, Credentials, Issued, Secret
 from hub.broker.drift import drift
 from hub.broker.mosquitto import hub_password
@@ -8,6 +8,7 @@ from hub.broker.rows import RESERVED, Credential, Kind
 
 __all__ = [
     "AT_ONCE",
+    "BROKER_FOLDER",
     "RESERVED",
     "Broker",
     "Credential",

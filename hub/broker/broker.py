@@ -33,7 +33,9 @@ from hub.ledger import Ledger
 from hub.model import Link
 from hub.plugin import Topics, link_topics
 
-FOLDER = "broker"  # in the data folder: the authority, the broker's certificate, the hub's password
+BROKER_FOLDER = (
+    "broker"  # in the data folder: the authority, the broker's certificate, the hub's password
+)
 EVICT_WITHIN_S = 9.0
 _LOOK_PERIOD_S = 20.0
 _WHOLE_LOOK_EVERY = 45  # looks: a quarter of an hour
@@ -61,7 +63,7 @@ class Broker:
     """
 
     def __init__(self, *, ledger: Ledger, clock: Clock, data: Path, config: BrokerConfig) -> None:
-        self.folder = data / FOLDER
+        self.folder = data / BROKER_FOLDER
         self.credentials = Credentials(ledger=ledger, clock=clock, folder=self.folder)
         self.reason = "" if config.folder else "no [broker] folder in hub.toml"  # not in step: why
         self._ledger = ledger

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from hub.broker import rows
 from hub.broker.authority import CA_CERTIFICATE, open_authority
-from hub.broker.broker import FOLDER, access_of
+from hub.broker.broker import BROKER_FOLDER, access_of
 from hub.broker.files import MARK, broker_files, differing, server_pair
 from hub.config import HubConfig
 from hub.site import Site
@@ -19,7 +19,7 @@ def drift(connection: Connection, config: HubConfig, site: Site, now_ms: int) ->
 
     Empty when all is in step, or no folder is configured. Writes nothing. Raises ConfigError and OSError.
     """
-    folder, own = config.broker.folder, config.data / FOLDER
+    folder, own = config.broker.folder, config.data / BROKER_FOLDER
     if folder is None:
         return []
     if not (own / CA_CERTIFICATE).exists():

@@ -1,0 +1,142 @@
+"""Where new secrets go: a CSV of passwords, a folder of certificates, or, of one device, the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import typer
+
+from hub.broker import Kind
+from hub.cli.moments import when
+from hub.errors import ConfigError
+
+_COLUMNS = ("device", "username", "password", "expires (UTC)")
+_PRIVATE = 0o077
+
+
+class SecretRow(msgspec.Struct, frozen=True):
+    """A secret as the hub gives it."""
+
+    device: str
+    username: str
+    kind: Kind
+    expires_ms: int | None
+    password: str
+    certificate: str
+    key: str
+
+
+class SecretsOut(Protocol):
+    """Keeps secrets; `number` of them so far."""
+
+    number: int
+
+    def keep(self, secrets: Sequence[SecretRow], authority: str) -> None:
+        """Put these where they belong, on disk when this returns. Raises OSError."""
+
+
+class _Csv:
+    def __init__(self, handle: int) -> None:
+        self.number = 0
+        self._handle = handle
+        if not os.fstat(handle).st_size:
+            self._write([_COLUMNS])
+
+    def keep(self, secrets: Sequence[SecretRow], authority: str) -> None:
+        """See SecretsOut."""
+        self._write(
+            (one.device, one.username, one.password, when(one.expires_ms) if one.expires_ms else "")
+            for one in secrets
+        )
+        self.number += len(secrets)
+
+    def _write(self, rows: object) -> None:
+        text = io.StringIO()
+        csv.writer(text).writerows(rows)  # type: ignore[arg-type]
+        left = memoryview(text.getvalue().encode())
+        while left:
+            left = left[os.write(self._handle, left) :]
+        os.fsync(self._handle)
+
+
+class _Folder:
+    def __init__(self, folder: Path) -> None:
+        self.number = 0
+        self._folder = folder
+
+    def keep(self, secrets: Sequence[SecretRow], authority: str) -> None:
+        """See SecretsOut."""
+        self._write("ca.crt", authority)
+        for one in secrets:
+            self._write(f"{one.device}.crt", one.certificate)
+            self._write(f"{one.device}.key", one.key)
+        folder = os.open(self._folder, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+        self.number += len(secrets)
+
+    def _write(self, name: str, text: str) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        with os.fdopen(os.open(self._folder / name, flags, 0o600), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), 0o600)
+            os.fsync(file.fileno())
+
+
+class _Terminal:
+    def __init__(self) -> None:
+        self.number = 0
+
+    def keep(self, secrets: Sequence[SecretRow], authority: str) -> None:
+        """See SecretsOut."""
+        for one in secrets:
+            if one.kind is Kind.PASSWORD:
+                typer.echo(f"username {one.username}\npassword {one.password}")
+            else:
+                typer.echo(one.certificate + one.key + authority)
+        self.number += len(secrets)
+
+
+@contextmanager
+def open_out(out: Path | None, kind: Kind, *, single: bool) -> Iterator[SecretsOut]:
+    """A place for secrets of this kind; without `out` the terminal, for a single device.
+
+    What is there already stays. Raises ConfigError when others could read it, or nothing can be written.
+    """
+    if out is None:
+        if not single:
+            raise _wrong("--out", "nothing", "name where so many secrets go")
+        yield _Terminal()
+        return
+    try:
+        if kind is Kind.CERTIFICATE:
+            out.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check_private(out, out.stat().st_mode)
+            yield _Folder(out)
+            return
+        handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise _wrong(str(out), error.strerror or str(error), "name another place") from None
+    try:
+        _check_private(out, os.fstat(handle).st_mode)
+        yield _Csv(handle)
+    finally:
+        os.close(handle)
+
+
+def _check_private(path: Path, mode: int) -> None:
+    if stat.S_IMODE(mode) & _PRIVATE:
+        raise _wrong(str(path), "others may read it", "chmod go= it, or name another place")
+
+
+def _wrong(key: str, found: str, hint: str) -> ConfigError:
+    return ConfigError(file="credentials", key=key, found=found, hint=hint)
