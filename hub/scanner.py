@@ -31,15 +31,16 @@ class Sight(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Search:
-    """Where to look: addresses in the words of the protocol ("1-247"); empty means as the link says.
+    """Where to look: addresses in the words of the protocol ("1-247"); empty means all of them.
 
-    `bauds` and `formats` (8N1) are tried where they can be changed from here. `timeout_s` is the patience
-    for one answer.
+    `bauds` and `formats` (8N1) are tried where they can be changed from here; empty means the usual ones,
+    or with `own_way` only what the link says. `timeout_s` is the patience for one answer.
     """
 
     addresses: str = ""
     bauds: tuple[int, ...] = ()
     formats: tuple[str, ...] = ()
+    own_way: bool = False
     timeout_s: float = 0.2
 
 

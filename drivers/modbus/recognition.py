@@ -69,7 +69,9 @@ class Mark:
     def doubt(self) -> str:
         """What is to be said beside a recognised product."""
         confidence = {spec.confidence for spec in self.profile.points.values()}
-        return "" if Confidence.HIGH in confidence else "; its registers are not from a manual"
+        return (
+            "" if Confidence.HIGH in confidence else "; its profile waits for a proof on a device"
+        )
 
     def _judged(self) -> list[str]:
         phases = ("voltage_l1", "voltage_l2", "voltage_l3", "frequency")

@@ -35,6 +35,7 @@ from hub import (
 
 UNITS = "1-247"
 _UNIT_LAST = 247
+_BAUDS, _FORMATS = (2400, 4800, 9600, 19_200), ("8N1", "8E1")
 _GREETINGS: tuple[Ask, ...] = ((4, 0x0000, 2), (3, 0x0000, 1))  # asked of every address, in turn
 _FRAMES_BYTES = 8 + 9
 _GATEWAY_EXCEPTIONS = (10, 11)  # nobody is there, says the gateway
@@ -293,7 +294,9 @@ def _ways(settings: LinkSettings, search: Search) -> tuple[dict[str, LinkSetting
         notes = ["the speed behind a gateway is set in the gateway"] * bool(search.bauds)
         return {"": settings}, notes
     own = (settings.baud, settings.format)
-    bauds, formats = search.bauds or own[:1], search.formats or own[1:]
+    usual = settings.transport == "rtu" and not search.own_way
+    bauds = search.bauds or (_BAUDS if usual else own[:1])
+    formats = search.formats or (_FORMATS if usual else own[1:])
     wanted = [own] if own[0] in bauds and own[1] in formats else []
     wanted += [(baud, format_) for baud in bauds for format_ in formats]
     if settings.transport != "rtu":

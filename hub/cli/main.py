@@ -6,7 +6,21 @@ import sys
 
 import typer
 
-from hub.cli import check, demo, doctor, history, inventory, office, read, run, show, tell, trace
+from hub.cli import (
+    check,
+    demo,
+    doctor,
+    history,
+    inventory,
+    office,
+    read,
+    run,
+    scan,
+    show,
+    tell,
+    trace,
+    verify,
+)
 from hub.errors import ConfigErrors, HubError
 
 EXIT_MISTAKE = 2
@@ -23,6 +37,8 @@ app.command("check")(check.check)
 app.command("plan")(inventory.plan)
 app.command("read")(read.read)
 app.command("trace")(trace.trace)
+app.command("scan")(scan.scan)
+app.command("verify")(verify.verify)
 app.command("watch")(show.watch)
 app.command("history")(history.history)
 app.command("devices")(show.devices)

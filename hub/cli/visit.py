@@ -15,11 +15,14 @@ from hub.plugin import open_driver
 from hub.site import Site
 
 VISIT_PERIOD_S = 1.0
+TRIES = 2
 _MISSES_KEPT = 100
 
 
 class Visit:
     """What a driver is lent for a look at some devices. `first` has the first reading of each.
+
+    One that was asked and gave nothing is asked once more, soon.
 
     `enough` is asked after everything that happened (has each been heard, when absent); once it says so,
     `done` is set. `show` is told every
@@ -44,6 +47,7 @@ class Visit:
         self._looks_at = looks_at
         self._show = show
         self._plausibility = Plausibility()
+        self.again: Callable[[str], None] = lambda device: None
 
     async def publish(self, readings: Sequence[Reading]) -> None:
         """Keep the first reading of each device."""
@@ -59,7 +63,10 @@ class Visit:
 
     def missed(self, device: str, reason: str) -> None:
         """Say why nothing came."""
-        self.misses.setdefault(device, []).append(reason)
+        misses = self.misses.setdefault(device, [])
+        misses.append(reason)
+        if len(misses) < TRIES:
+            self.again(device)
         self._trouble(f"{device}: {reason}")
         self._look()
 
@@ -110,6 +117,20 @@ def find_device(site: Site, name: str) -> tuple[Device, Link]:
     )
 
 
+def find_link(site: Site, name: str) -> Link:
+    """The link of this id; raises ConfigError naming site.toml."""
+    for link in site.links:
+        if link.id == name:
+            return link
+    known = ", ".join(link.id for link in site.links)
+    raise ConfigError(
+        file=str(site.folder / "site.toml"),
+        key="links",
+        found=f"no link {name!r}",
+        hint=f"known: {known or 'none'}",
+    )
+
+
 def visiting(link: Link, devices: Sequence[Device], period_s: float) -> Link:
     """The link with these devices alone, read every so often, leaving no trace and writing nothing."""
     soon = tuple(dataclasses.replace(device, period_s=period_s) for device in devices)
@@ -119,6 +140,7 @@ def visiting(link: Link, devices: Sequence[Device], period_s: float) -> Link:
 async def pay(visit: Visit, link: Link, timeout_s: float) -> None:
     """Run the link's driver until the visit is done, or so long. What went wrong is in `troubles`."""
     driver = open_driver(link)
+    visit.again = driver.refresh
     running = asyncio.create_task(driver.run(visit), name=f"visit {link.id}")
     done = asyncio.create_task(visit.done.wait(), name=f"visit {link.id} is done")
     try:
