@@ -161,9 +161,10 @@ class _DeviceRows:
         place = f"{self._file}: line {line}"
         try:
             return self._profiles.get(row["profile"], self._settings(line, row), place=place)
+        except RowError as error:
+            self._errors.append(error)
         except ConfigError as error:
             for one in error.errors if isinstance(error, ConfigErrors) else (error,):
-                column = "settings" if one.key.startswith("settings") else "profile"
                 self._errors.append(
                     RowError(
                         file=one.file,
@@ -171,10 +172,10 @@ class _DeviceRows:
                         found=one.found,
                         hint=one.hint,
                         line=line,
-                        column=column,
+                        column="settings" if one.key.startswith("settings") else "profile",
                     )
                 )
-            return None
+        return None
 
     def _place(self, line: int, row: Mapping[str, str]) -> Place:
         place = Place(

@@ -196,13 +196,12 @@ class _SheetRows:
             cells["building"] = building.id
         if "id" not in cells:
             cells["id"] = self._made_id(number, cells)
-        old = self._old.get(cells["id"], {})
-        row = {column: "" for column in COLUMNS} | dict(old) | cells
+        row = dict(self._old.get(cells["id"]) or dict.fromkeys(COLUMNS, "")) | cells
         row["link"] = row["link"] or self._wishes.link
         row["profile"] = row["profile"] or self._wishes.profile
         if row["profile"]:
             row["profile"] = self._profile(number, row["profile"])
-        return Origin(row={column: row[column] for column in (old or row)} | row, number=number)
+        return Origin(row=row, number=number)
 
     def _made_id(self, number: int, cells: Row) -> str:
         name = made_id(cells, self._buildings)
@@ -236,7 +235,8 @@ class _Judge:
         self._merged = merged
         self._doubtful = doubtful
         self._lines: dict[int, Origin] = {}
-        self._devices = {origin.row["id"]: origin for origin in merged}
+        # Of rows with the same id the first is the device that is judged.
+        self._devices = {origin.row["id"]: origin for origin in reversed(merged)}
 
     def mistakes(self, content: bytes, around: Surroundings) -> Iterator[ConfigError]:
         """Every mistake of the rows, and of the drivers that would serve them."""

@@ -37,8 +37,10 @@ def made_id(row: Mapping[str, str], buildings: Buildings) -> str | None:
 
 def _building(text: str, building: Building | None) -> str | None:
     """The building in letters: its id, or the first of its other names that can be written so."""
-    names = (building.id, building.name, *building.aliases) if building else (text,)
-    return next((plain for plain in map(_plain, names) if plain is not None), None)
+    if building is None:
+        return _plain(text)
+    names = (building.id, building.name, *building.aliases)
+    return next(filter(None, map(_plain, names)), None)
 
 
 def _plain(text: str) -> str | None:
