@@ -13,13 +13,14 @@ import httpx2
 from argon2 import PasswordHasher
 from fastapi import FastAPI
 
-from hub import Device, Link, Place, Reading, SystemClock, load_profiles
+from hub import Device, Link, Place, Reading, Site, SystemClock, load_profiles
 from hub.api import ApiParts, bind, make_app, serve_api
 from hub.auth import Keys, Role
 from hub.broker import Broker
 from hub.commands import Commands
 from hub.config import BrokerConfig
 from hub.ingest import Ingest
+from hub.inventory.keeper import Keeper, Step
 from hub.journal import open_journal
 from hub.ledger import open_ledger
 from hub.lending import Lending
@@ -37,6 +38,7 @@ from hub.status import (
     StoreStatus,
 )
 from hub.taps import Taps
+from tests.site_folder import write_site
 
 CLOCK = SystemClock(seed=1)
 PROFILES = load_profiles()
@@ -127,6 +129,22 @@ LINKS = (
 )
 
 
+def files_of(folder: Path) -> Path:
+    """A folder of files for the keeper; no driver is made of them."""
+    site = '[links.bus-1]\ndriver = "modbus"\nhost = "127.0.0.1"\n'
+    table = "id,profile,link,address\nmeter-1,acrel_ddsy1352,bus-1,1\n"
+    return write_site(folder, site=site, devices=table)
+
+
+async def applied_nowhere(site: Site) -> Step:
+    """Nothing runs here that could go over to another site."""
+
+    async def step() -> tuple[str, ...]:
+        return tuple(link.id for link in site.links)
+
+    return step
+
+
 @asynccontextmanager
 async def api_site(
     folder: Path, *, links: Sequence[Link] = LINKS, read_timeout_s: float = 10.0
@@ -135,6 +153,7 @@ async def api_site(
     async with (
         open_journal(folder / "journal.db", clock=CLOCK) as journal,
         open_ledger(folder / "ledger.db", clock=CLOCK) as ledger,
+        asyncio.TaskGroup() as tasks,
     ):
         ingest = Ingest(store=journal, clock=CLOCK, report=lambda _: None, count=lambda *_: None)
         devices = [device for link in links for device in link.devices]
@@ -151,6 +170,9 @@ async def api_site(
             ledger=ledger, clock=CLOCK, registry=registry, safety=safety, queued=lambda _: None
         )
         drivers = Drivers()
+        keeper = Keeper(folder=files_of(folder / "config"), ledger=ledger, clock=CLOCK)
+        await keeper.start()
+        keeper.attach(tasks, applied_nowhere)
         parts = ApiParts(
             clock=CLOCK,
             journal=journal,
@@ -160,6 +182,7 @@ async def api_site(
             commands=commands,
             keys=keys,
             broker=broker,
+            keeper=keeper,
             fire=safety.latch,
             status=lambda: status(ingest),
             lending=Lending(

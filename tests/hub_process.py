@@ -35,19 +35,27 @@ class HubProcess:
     def log(self) -> str:
         return (self.folder / "hub.log").read_text("utf-8")
 
-    def launch(self) -> None:
+    def launch(self, *options: str) -> None:
         """Start it and return at once."""
         log = (self.folder / "hub.log").open("ab")
-        command = [sys.executable, "-m", "hub.cli.main", "run", "--config", str(self.folder)]
+        command = [
+            sys.executable,
+            "-m",
+            "hub.cli.main",
+            "run",
+            "--config",
+            str(self.folder),
+            *options,
+        ]
         environment = dict(os.environ)
         if "[api]" not in self._hub_file:  # or hubs of tests side by side would want one port
             environment["DORMHUB_API__LISTEN"] = ""
         self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         log.close()
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """Start it; returns when it answers on its status socket."""
-        self.launch()
+        self.launch(*options)
         wait_until(lambda: self.status is not None or self._ended)
         assert not self._ended, self.log
 

@@ -55,6 +55,8 @@ ROUTES: list[tuple[str, str, frozenset[Role], str, dict[str, object] | None]] = 
     ("POST", "/v1/credentials/rotate", INSTALLERS, "", CREDENTIAL),
     ("POST", "/v1/credentials/revoke", INSTALLERS, "", {"devices": ["washer-1"]}),
     ("POST", "/v1/credentials/hub", INSTALLERS, "", None),
+    ("GET", "/v1/inventory", INSTALLERS, "", None),
+    ("POST", "/v1/inventory/apply", INSTALLERS, "", {"prune": True}),
     ("GET", "/v1/audit", ADMIN, "", None),
     ("GET", "/v1/keys", ADMIN, "", None),
     ("POST", "/v1/keys", ADMIN, "", KEY),

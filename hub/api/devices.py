@@ -12,7 +12,7 @@ from pydantic import Field
 from hub.api.pages import DAY_MS, Every, raw_page, rollup_page
 from hub.api.parts import ApiParts, Parts
 from hub.api.problems import FieldProblem, Problem
-from hub.api.rights import EVERYONE, Who, allow, device_for, shown
+from hub.api.rights import EVERYONE, Who, allow, device_for, past_of, shown
 from hub.api.shapes import (
     ID_PATTERN,
     NAME_PATTERN,
@@ -112,9 +112,12 @@ async def list_latest(
 
 @router.get("/devices/{device}/latest", dependencies=[allow(*EVERYONE)])
 async def get_latest(parts: Parts, who: Who, device: DeviceName) -> LatestShown:
-    """The last word of one device; one that never spoke has no values and time 0."""
-    name = device_for(parts, who, device).id
-    latest = (await parts.journal.latest([name])).get(name) or _silence(name)
+    """The last word of one device; one that never spoke has no values and time 0.
+
+    Of a retired one too, for an administrator.
+    """
+    await past_of(parts, who, device)
+    latest = (await parts.journal.latest([device])).get(device) or _silence(device)
     return _latest(parts, who, latest)
 
 
@@ -122,8 +125,11 @@ async def get_latest(parts: Parts, who: Who, device: DeviceName) -> LatestShown:
 async def get_history(
     parts: Parts, who: Who, device: DeviceName, asked: Annotated[HistoryAsked, Query()]
 ) -> HistoryShown:
-    """The past of one point: every reading, or by the hour or by the site's day."""
-    point = _known_point(device_for(parts, who, device), asked.point)
+    """The past of one point: every reading, or by the hour or by the site's day.
+
+    Of a retired device too, for an administrator.
+    """
+    point = _known_point(await past_of(parts, who, device), asked.point)
     series, rollups, after_ms = await _page(parts, device, asked)
     return HistoryShown(
         device=device,
@@ -171,8 +177,8 @@ async def _page(
     return Series(times=(), values=()), rollups, after_ms
 
 
-def _known_point(device: Device, name: str) -> Point:
-    spec = device.profile.points.get(name)
+def _known_point(device: Device | None, name: str) -> Point:
+    spec = device.profile.points.get(name) if device else None
     if spec is not None:
         return spec.point
     if name in POINTS:  # what a driver tells of a device beside its profile, such as `online`

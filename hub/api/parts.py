@@ -13,6 +13,7 @@ from hub.auth import Keys
 from hub.broker import Broker
 from hub.clock import Clock
 from hub.commands import Commands
+from hub.inventory.keeper import Keeper
 from hub.journal import Journal
 from hub.ledger import Ledger
 from hub.lending import Lending
@@ -38,6 +39,7 @@ class ApiParts:
     commands: Commands
     keys: Keys
     broker: Broker
+    keeper: Keeper
     fire: FireLatch
     status: Callable[[], Status]
     lending: Lending

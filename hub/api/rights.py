@@ -11,6 +11,7 @@ from hub.api.parts import ApiParts
 from hub.api.problems import NOT_ALLOWED, NOT_FOUND
 from hub.auth import EVERYWHERE, Caller, Role
 from hub.command import Hazard
+from hub.inventory.installed import is_retired
 from hub.model import Device, Value
 from hub.points import POINTS
 
@@ -63,6 +64,18 @@ def device_for(parts: ApiParts, who: Caller, name: str) -> Device:
     if device is None or not who.covers(device.place.building):
         raise NOT_FOUND
     return device
+
+
+async def past_of(parts: ApiParts, who: Caller, name: str) -> Device | None:
+    """The device whose past is asked for; None for a retired one, which is for administrators of the site."""
+    if (
+        parts.registry.device(name) is None
+        and who.role is Role.ADMIN
+        and who.place == EVERYWHERE
+        and await parts.ledger.read(lambda connection: is_retired(connection, name))
+    ):
+        return None
+    return device_for(parts, who, name)
 
 
 def shown(who: Caller, point: str, value: Value) -> Value:

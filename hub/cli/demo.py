@@ -58,7 +58,7 @@ async def _demo(folder: Path, seconds: float, seed: int) -> bool:
     writer = await asyncio.create_subprocess_exec(*write)
     if await writer.wait():
         raise HubError("the demonstration campus could not be written")
-    hub = [sys.executable, "-m", "hub.cli.main", "run", "--config", str(config)]
+    hub = [sys.executable, "-m", "hub.cli.main", "run", "--apply", "--config", str(config)]
     campus = [*sim, "--config", str(config), "--seed", str(seed)]
     async with (
         running_broker(folder, port) as broker,

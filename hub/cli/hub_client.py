@@ -48,12 +48,12 @@ class Answered(HubError):
 class HubClient:
     """Asks the hub whose configuration is in `folder`, with the key of this box or of the environment."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, timeout_s: float = TIMEOUT_S) -> None:
         config = load_config(folder)
         self._http = httpx2.Client(
             base_url=f"http://{config.api.listen}",
             headers={"Authorization": f"Bearer {_key(config.data)}"},
-            timeout=TIMEOUT_S,
+            timeout=timeout_s,
             trust_env=False,
         )
 

@@ -4,22 +4,41 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import typer
 from rich.console import Console
 
+from hub.cli.hub_client import HubClient
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from hub.cli.plan_text import plan_lines
 from hub.config import load_config
-from hub.errors import ConfigErrors
+from hub.errors import ConfigError, ConfigErrors
+from hub.inventory.apply import check_plan
 from hub.inventory.installed import LEDGER_FILE, find_installed, installed_site
 from hub.inventory.plan import Plan, make_plan
 from hub.plugin import link_mistakes
 from hub.site import site_of
 from hub.site_files import read_files
 
+EXIT_DECLINED = 1
 EXIT_CHANGES = 3
+EXIT_STOPPED = 130
+APPLY_TIMEOUT_S = 200.0  # longer than the hub takes to give up
+
+
+class AppliedInventory(msgspec.Struct, frozen=True):
+    """What the hub runs now."""
+
+    number: int
+    devices: int
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """The hub's answer, as far as it is shown."""
+
+    inventory: AppliedInventory
 
 
 def plan(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
@@ -35,6 +54,47 @@ def plan(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> Non
         _print(found)
     if not found.is_empty:
         raise typer.Exit(EXIT_CHANGES)
+
+
+def apply(
+    config: ConfigOption = DEFAULT_CONFIG,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Retire devices that are not in the files any more.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Show the plan, ask, and have the running hub take the files: all of them, or nothing.
+
+    Exit code 0: applied, or nothing to do; 1: you said no; 2: mistakes, or refused; 130: stopped.
+    """
+    try:
+        _apply(config, prune=prune, yes=yes)
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("stopped; `dormhub plan` says whether anything is left to do", err=True)
+        raise typer.Exit(EXIT_STOPPED) from None
+
+
+def _apply(folder: Path, *, prune: bool, yes: bool) -> None:
+    console = Console(stderr=True)
+    with console.status("comparing the files with what is installed"):
+        found = draft(folder)
+    _print(found)
+    if found.is_empty:
+        return
+    check_plan(found, prune=prune)
+    if not yes and not sys.stdin.isatty():
+        raise ConfigError(
+            file="command line",
+            key="--yes",
+            found="nobody is here to be asked",
+            hint="look at the plan, then say --yes",
+        )
+    if not yes and not typer.confirm("apply this?"):
+        raise typer.Exit(EXIT_DECLINED)
+    asked = {"prune": prune, "expect": found.digest()}
+    with HubClient(folder, timeout_s=APPLY_TIMEOUT_S) as hub, console.status("the hub applies it"):
+        done = hub.post("/v1/inventory/apply", Applied, asked)
+    typer.echo(f"applied: inventory {done.inventory.number}, {done.inventory.devices} devices")
 
 
 def draft(folder: Path) -> Plan:

@@ -25,11 +25,12 @@ from hub.cli.options import (
 )
 from hub.clock import SystemClock
 from hub.config import load_config
+from hub.inventory.installed import LEDGER_FILE, running_site
 from hub.journal import JournalReader, Latest
 from hub.model import Device, Value
 from hub.points import POINTS
 from hub.presence import ONLINE, Presence, is_stale
-from hub.site import Site, load_site
+from hub.site import Site
 from hub.status import Health, LinkStatus, Status, read_status
 
 EXIT_NOT_WELL = 1
@@ -165,7 +166,7 @@ def devices(
     json: JsonOption = False,
 ) -> None:
     """Every device: where it is, whether it answers, and what it said last."""
-    site = load_site(config)
+    site = running_site(load_config(config).data / LEDGER_FILE, config)
     with JournalReader(load_config(config).data / "journal.db") as reader:
         rows = device_rows(site, reader, building=building, link=link)
     if json:
@@ -197,7 +198,7 @@ def watch(
     seconds: Annotated[float, typer.Option(help="End after so many; 0: at Ctrl-C.", min=0)] = 0,
 ) -> None:
     """A live table of readings as they arrive."""
-    site = load_site(config)
+    site = running_site(load_config(config).data / LEDGER_FILE, config)
     end_s = time.monotonic() + (seconds or float("inf"))
     with JournalReader(load_config(config).data / "journal.db") as reader, Live() as live:
         while time.monotonic() < end_s:
@@ -208,7 +209,7 @@ def watch(
 
 def links(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
     """Every link: whether it works, and how much of its wire it uses."""
-    site = load_site(config)
+    site = running_site(load_config(config).data / LEDGER_FILE, config)
     data = load_config(config).data
     with JournalReader(data / "journal.db") as reader:
         latest = reader.latest([link.id for link in site.links])
@@ -292,6 +293,10 @@ def _print_health(status: Status) -> None:
     )
     for reason in status.reasons[:_ROWS_SHOWN]:
         console.print(f"  {reason}")
+    inventory = status.inventory
+    console.print(f"inventory {inventory.number}: {inventory.devices} devices")
+    if inventory.drift:
+        console.print(f"  the files are not what was applied: {inventory.drift}", highlight=False)
     console.print(
         f"devices: {status.online} online, {status.offline} offline, {status.unknown} unknown"
     )

@@ -34,11 +34,15 @@ _DROP = update(inventories).where(inventories.c.number <= bindparam("last")).val
 
 
 class Refused(HubError):
-    """Nothing was applied; the text says why and what to do."""
+    """Nothing was applied; the text says why and what to do, `kind` in a word for machines."""
+
+    kind = "refused"
 
 
 class WouldRetire(Refused):
     """Devices are missing from the files, and nobody said that they may be retired."""
+
+    kind = "would-retire"
 
     def __init__(self, rows: Iterable[Row]) -> None:
         names = [row.id for row in rows]
@@ -53,8 +57,19 @@ class WouldRetire(Refused):
 class Outdated(Refused):
     """What is to be applied is not what was shown."""
 
+    kind = "outdated"
+
     def __init__(self) -> None:
         super().__init__("the files, or what is installed, changed since this plan was shown")
+
+
+class Busy(Refused):
+    """Others are being applied, or wait for it."""
+
+    kind = "busy"
+
+    def __init__(self) -> None:
+        super().__init__("others are applying now; try again in some seconds")
 
 
 def check_plan(plan: Plan, *, prune: bool, expect: str = "") -> None:

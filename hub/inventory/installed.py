@@ -112,6 +112,12 @@ def newest_number(connection: Connection) -> int:
     return connection.scalar(select(func.max(inventories.c.number))) or 0
 
 
+def is_retired(connection: Connection, device: str) -> bool:
+    """Whether there was a device of this id, and is none any more."""
+    gone = (devices.c.id == device) & devices.c.retired_ms.is_not(None)
+    return connection.scalar(select(func.count()).select_from(devices).where(gone)) == 1
+
+
 def find_installed(ledger: Path, folder: Path) -> Installed:
     """The same from a ledger's file, also beside a running hub; nothing before the first start.
 

@@ -12,7 +12,7 @@ import structlog
 
 from hub.clock import Clock
 from hub.errors import ConfigError, ConfigErrors, HubError
-from hub.inventory.apply import Application, Inventory, Refused, check_plan
+from hub.inventory.apply import Application, Busy, Inventory, check_plan
 from hub.inventory.drift import Drift
 from hub.inventory.installed import LEDGER_FILE, Installed, installed_site, read_installed
 from hub.inventory.plan import Plan, make_plan
@@ -105,7 +105,7 @@ class Keeper:
         """
         assert self._group is not None
         if len(self._tasks) >= WAITING_MAX:
-            raise Refused("too many ask for it at the same time")
+            raise Busy
         done: asyncio.Future[Plan] = asyncio.get_running_loop().create_future()
         work = _tell(done, self._apply(prune=prune, expect=expect, actor=actor))
         task = self._group.create_task(work, name="apply")
