@@ -12,10 +12,12 @@ from hub.cli import (
     doctor,
     history,
     inventory,
+    labels,
     office,
     read,
     run,
     scan,
+    sheets,
     show,
     tell,
     trace,
@@ -51,6 +53,9 @@ app.command("why")(tell.why)
 app.command("approve")(tell.approve)
 app.add_typer(office.audit_app, name="audit")
 app.add_typer(office.keys_app, name="keys")
+app.command("import")(sheets.import_)
+app.command("export")(sheets.export)
+app.command("labels")(labels.labels)
 app.command("doctor")(doctor.doctor)
 
 
