@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ import aiomqtt
 from hub import Device, Link, Place, SystemClock, load_profiles
 from hub.broker import Broker, Kind, Secret, hub_password
 from hub.broker.broker import BROKER_FOLDER
+from hub.broker.door import knock
+from hub.broker.passwords import password_hash
 from hub.config import BrokerConfig
 from hub.ledger import Ledger, open_ledger
 from tests.servers import Server, find_program, free_port, running
@@ -55,8 +58,7 @@ class BrokerSite:
         self.keep(issued.secrets)
         await self.loaded()
 
-    def keep(self, secrets: list[Secret] | tuple[Secret, ...] | object) -> None:
-        assert isinstance(secrets, list)
+    def keep(self, secrets: Sequence[Secret]) -> None:
         for secret in secrets:
             self.secrets[secret.device, secret.kind] = secret
             if secret.kind is Kind.CERTIFICATE:
@@ -71,6 +73,28 @@ class BrokerSite:
         async with asyncio.timeout(10):
             while not await mosquitto.loaded():
                 await asyncio.sleep(0.05)
+
+    @asynccontextmanager
+    async def spy(self) -> AsyncIterator[aiomqtt.Client]:
+        """One who may hear and say everything, entered beside the hub's files: the judge of all."""
+        files = self.config.folder
+        assert files is not None
+        for name, line in (
+            ("acl", "\nuser spy\ntopic readwrite #\n"),
+            ("passwords", f"spy:{password_hash('spy')}\n"),
+        ):
+            with (files / name).open("a") as file:
+                file.write(line)
+        assert self.server.process is not None
+        self.server.process.send_signal(signal.SIGHUP)
+        async with asyncio.timeout(10):
+            while not await knock(self.config.hub_port, "knock", "spy", "spy"):
+                await asyncio.sleep(0.05)
+        async with self.client(
+            self.config.hub_port, "spy", username="spy", password="spy"
+        ) as client:
+            await client.subscribe("#", qos=1)
+            yield client
 
     def context(self, device: str = "") -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self.data / BROKER_FOLDER / "ca.crt")

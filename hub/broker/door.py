@@ -29,10 +29,9 @@ async def knock(port: int, client_id: str, username: str, password: str) -> bool
                 writer.write(_connect(client_id, username, password))
                 answer = await reader.readexactly(_WELCOME_BYTES)
                 writer.write(_DISCONNECT)
-                await writer.drain()
             finally:
                 writer.close()
-                with suppress(OSError):
+                with suppress(OSError):  # whoever is refused is hung up on
                     await writer.wait_closed()
     except asyncio.IncompleteReadError:
         return False

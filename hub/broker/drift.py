@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection
 
 from hub.broker import rows
@@ -9,13 +11,15 @@ from hub.broker.authority import CA_CERTIFICATE, open_authority
 from hub.broker.broker import BROKER_FOLDER, access_of
 from hub.broker.files import MARK, broker_files, differing, server_pair
 from hub.config import HubConfig
-from hub.site import Site
+from hub.model import Link
 
 _NAMED = 5
 
 
-def drift(connection: Connection, config: HubConfig, site: Site, now_ms: int) -> list[str]:
-    """What in the broker's folder is not as this ledger and site would have it, in words for a person.
+def drift(
+    connection: Connection, config: HubConfig, links: Sequence[Link], now_ms: int
+) -> list[str]:
+    """What in the broker's folder is not as this ledger and these links have it, in words for a person.
 
     Empty when all is in step, or no folder is configured. Writes nothing. Raises ConfigError and OSError.
     """
@@ -26,7 +30,7 @@ def drift(connection: Connection, config: HubConfig, site: Site, now_ms: int) ->
         return [f"{own} holds no authority yet: start the hub"]
     standing = rows.standing(connection)
     authority = open_authority(own, now_ms)
-    access = access_of(site.links)
+    access = access_of(links)
     files = broker_files(config.broker, authority, server_pair(own), standing, access)
     wrong = [
         f"{folder / name} is not what ledger and site say; the running hub writes it anew"

@@ -88,9 +88,9 @@ class Mosquitto:
     async def evict(self, usernames: Sequence[str]) -> None:
         """Once the broker runs the present files, end the sessions of these names. Raises OSError.
 
-        Waits without end for a broker that does not reload.
+        Waits without end for a broker that does not answer, or does not reload.
         """
-        while not await self.loaded():
+        while not await self._runs_these():
             await self._clock.sleep(_ASK_AGAIN_S)
         password = await asyncio.to_thread(hub_password, self._own)
         for start in range(0, len(usernames), _KNOCKS_AT_ONCE):
@@ -99,3 +99,9 @@ class Mosquitto:
             knocks = (knock(port, name, HUB_USERNAME, password) for name in part)
             if not all(await asyncio.gather(*knocks)):
                 raise OSError("the broker refuses the hub's own account")
+
+    async def _runs_these(self) -> bool:
+        try:
+            return await self.loaded()
+        except OSError:  # it is being started, or not there at all
+            return False

@@ -188,8 +188,9 @@ def files(config: ConfigOption = DEFAULT_CONFIG) -> None:
             found="nothing",
             hint="name the folder of the broker's files: docs/broker.md",
         )
+    site = load_site(config)
     with open_reader(settings.data / "ledger.db") as connection:
-        wrong = drift(connection, settings, load_site(config), SystemClock().now_ms())
+        wrong = drift(connection, settings, site.links, SystemClock().now_ms())
     for line in wrong:
         typer.echo(line, err=True)
     if wrong:
