@@ -8,6 +8,7 @@ import typer
 
 from hub.cli import (
     check,
+    credentials,
     demo,
     doctor,
     history,
@@ -57,6 +58,7 @@ app.add_typer(office.keys_app, name="keys")
 app.command("import")(sheets.import_)
 app.command("export")(sheets.export)
 app.command("labels")(labels.labels)
+app.add_typer(credentials.app, name="credentials")
 app.command("doctor")(doctor.doctor)
 
 
