@@ -64,10 +64,10 @@ def import_(
     json: JsonOption = False,
 ) -> None:
     """Take a spreadsheet of rooms and meters into devices.csv. Applies nothing; nothing is half taken."""
-    headers = explained_headers(explained or [])
     wishes = Wishes(link=link, profile=profile, whole=replace)
     try:
         with shown_progress() as progress, alone_in(config):
+            headers = explained_headers(explained or [])
             memory = read_memory(config) | headers
             mapped = by_word(memory)
             progress(f"reading {file.name}", 0)

@@ -45,6 +45,7 @@ def _xlsx(rows: Sequence[Row], headers: Sequence[str]) -> bytes:
     from openpyxl.styles import Font
     from openpyxl.utils import get_column_letter
 
+    texts = [[_fit(row, column) for column in COLUMNS] for row in rows]
     book = Workbook(write_only=True)
     page = book.create_sheet(_TITLE)
     page.freeze_panes = "A2"
@@ -62,9 +63,8 @@ def _xlsx(rows: Sequence[Row], headers: Sequence[str]) -> bytes:
     for head in heads:
         head.font = Font(bold=True)
     page.append(heads)
-    for row in rows:
-        texts = [_fit(row, column) for column in COLUMNS]
-        page.append([cell(text) if text else None for text in texts])
+    for row_texts in texts:
+        page.append([cell(text) if text else None for text in row_texts])
     out = io.BytesIO()
     book.save(out)
     return out.getvalue()
