@@ -12,8 +12,8 @@ import msgspec
 from hub.cli.hub_client import HubClient, hub_runs
 from hub.errors import HubError
 
-LEASE_S = 30
-RENEW_S = 8.0
+LEASE_S = 15
+RENEW_S = 5.0
 
 
 class LeaseRow(msgspec.Struct, frozen=True):
