@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from hub.sheets.columns import WORDS
 from tests.sheet_site import (
     CHINESE,
     COLUMNS,
@@ -20,6 +22,7 @@ from tests.sheet_site import (
     write_xlsx,
 )
 
+DOCUMENT = Path("docs/spreadsheets.md").read_text("utf-8")
 TAKEN = ("chint_ddsu666", "bus-1", "3", "B1", "1", "103", "插座", "")
 
 
@@ -265,3 +268,10 @@ def test_the_example_sheet_fits_the_example_configuration(tmp_path: Path) -> Non
     result = take(config, Path("config/rooms-example.csv"))
     assert "0 removed" in result.stdout
     assert COLUMNS in (config / "devices.csv").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "header", [header for words in WORDS.values() for one in words.values() for header in one]
+)
+def test_every_header_that_is_known_is_in_the_document(header: str) -> None:
+    assert re.search(rf"[|、,] ?{re.escape(header)} ?[|、,]", DOCUMENT)
