@@ -359,6 +359,21 @@ def test_a_verification_that_is_stopped_prints_what_it_has(quiet: Campus, alone:
     assert verdicts["washer-9"] is Verdict.NOT_ASKED
 
 
+def test_a_device_the_hub_does_not_know_yet_is_asked_over_a_borrowed_link(
+    hub: HubProcess,
+) -> None:
+    lent = hub.log.count("link is lent")
+    path = hub.folder / "devices.csv"
+    before = path.read_text("utf-8")
+    path.write_text(before.replace("m-2,", "new-2,"), "utf-8")
+    said = dormhub(hub.folder, "read", "new-2", "--json")
+    path.write_text(before, "utf-8")
+    assert said.returncode == 0, said.stderr
+    assert msgspec.json.decode(said.stdout, type=Reading).device == "new-2"
+    assert hub.log.count("link is lent") == lent + 1
+    wait_until(lambda: online(hub) == 3 and reason_of(hub) == "")
+
+
 def test_two_borrowers_do_not_meet(hub: HubProcess) -> None:
     with begun(hub.folder, "scan", "bus-1", "--units", "10-60") as scanning:
         wait_until(lambda: reason_of(hub) == LENT)

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from hub.cli.hub_client import HubClient, hub_runs
-from hub.errors import HubError
+from hub.cli.hub_client import Answered, HubClient, hub_runs
+from hub.errors import ConfigError, HubError
+from hub.model import Link
+from hub.scanner import Search, open_scanner
 
 LEASE_S = 15
 RENEW_S = 5.0
@@ -23,22 +25,30 @@ class LeaseRow(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def borrowed(config: Path, link: str, *, force: bool, cause: str) -> AsyncIterator[None]:
+async def borrowed(config: Path, link: Link, *, force: bool, cause: str) -> AsyncIterator[None]:
     """While the block runs nobody else uses this link.
 
-    Raises HubError when the hub does not lend it. The block is cancelled, and HubError raised, as soon as
-    the hub does not go on with the lease: then its own driver may be at work.
+    Nothing needs to be lent where no hub runs, of a link the hub does not know (yet), and of one whose
+    devices can be asked by several at once, such as a broker. Raises HubError when the hub does not lend
+    it. The block is cancelled, and HubError raised, as soon as the hub does not go on with the lease: then
+    its own driver may be at work.
     """
-    if not hub_runs(config):
+    if not (has_one_wire(link) and hub_runs(config)):
         yield
         return
-    path = f"/v1/links/{link}/lend"
+    path = f"/v1/links/{link.id}/lend"
     with HubClient(config) as hub:
         wish = {"seconds": LEASE_S, "force": force, "cause": cause}
-        lease = (await asyncio.to_thread(hub.post, path, LeaseRow, wish)).lease
+        try:
+            lease = (await asyncio.to_thread(hub.post, path, LeaseRow, wish)).lease
+        except Answered as error:
+            if error.kind != "not-found":
+                raise
+            yield
+            return
         try:
             async with asyncio.TaskGroup() as tasks:
-                renewing = tasks.create_task(_renew(hub, path, lease), name=f"lease of {link}")
+                renewing = tasks.create_task(_renew(hub, path, lease), name=f"lease of {link.id}")
                 yield
                 renewing.cancel()
         except BaseExceptionGroup as group:
@@ -46,6 +56,15 @@ async def borrowed(config: Path, link: str, *, force: bool, cause: str) -> Async
         finally:
             with suppress(HubError):  # it is over already, or ends by itself
                 hub.delete(path, {"lease": lease})
+
+
+def has_one_wire(link: Link) -> bool:
+    """Whether two who use this link at once garble each other: then its driver can scan it."""
+    try:
+        open_scanner(link, (), Search(own_way=True))
+    except ConfigError:
+        return False
+    return True
 
 
 async def _renew(hub: HubClient, path: str, lease: str) -> None:

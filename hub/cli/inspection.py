@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -72,11 +72,7 @@ class Inspection:
 
     async def run(self) -> None:
         """Ask all; where the link has one wire, nobody else uses it meanwhile."""
-        alone = (
-            borrowed(self._terms.config, self._link.id, force=self._terms.force, cause="verify")
-            if self._scanner
-            else nullcontext()
-        )
+        alone = borrowed(self._terms.config, self._link, force=self._terms.force, cause="verify")
         visit = Visit(self._devices, enough=self._is_enough)
         sightings: dict[str, Sighting] = {}
         asked = False

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from hub.cli.borrow import borrowed
 from hub.cli.hub_client import Answered, HubClient, hub_runs
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from hub.cli.show import public, shown
@@ -57,11 +58,23 @@ def _asked(
     if hub_runs(config):
         try:
             return ask_hub(config, device.id, timeout_s)
-        except (Answered, ConfigError):
+        except Answered as error:
+            if error.kind != "not-found":
+                raise
+            return asyncio.run(_ask_borrowed(config, link, device, timeout_s))
+        except ConfigError:
             raise
         except HubError:
             typer.echo(NO_API, err=True)
     return asyncio.run(ask(link, device, timeout_s))
+
+
+async def _ask_borrowed(
+    config: Path, link: Link, device: Device, timeout_s: float
+) -> tuple[Reading | None, list[str]]:
+    """Ask a device that the hub does not know yet."""
+    async with borrowed(config, link, force=False, cause=f"read {device.id}"):
+        return await ask(link, device, timeout_s)
 
 
 def read(

@@ -107,7 +107,7 @@ async def _scan(
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"{link.id}: 0 found", total=len(spots))
         async with (
-            borrowed(config, link.id, force=force, cause="scan"),
+            borrowed(config, link, force=force, cause="scan"),
             aclosing(scanner.scan(spots, Visit(()))) as sightings,
         ):
             async for sighting in sightings:

@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from hub.cli.borrow import borrowed
 from hub.cli.hub_client import Answered, HubClient, hub_runs
 from hub.cli.moments import when
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
@@ -50,30 +51,42 @@ def trace(
     installed, link = find_device(load_site(config), device)
     show = _show_json if json else _show_line
     try:
-        if not (hub_runs(config) and _through_hub(config, device, seconds, show)):
+        if not hub_runs(config) or not _through_hub(config, link, installed, seconds, show):
             asyncio.run(_by_visit(link, installed, seconds, show))
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_STOPPED) from None
 
 
-def _through_hub(config: Path, device: str, seconds: float, show: Show) -> bool:
+def _through_hub(config: Path, link: Link, device: Device, seconds: float, show: Show) -> bool:
     """Whether the hub answered; it shows frames until the time is over."""
     end_s = time.monotonic() + seconds
     try:
         with HubClient(config) as hub:
             while (left_s := end_s - time.monotonic()) > 0:
                 query = {"seconds": max(1.0, min(left_s, _LOOK_MAX_S))}
-                for name, data in hub.events(f"/v1/devices/{device}/trace", query):
+                for name, data in hub.events(f"/v1/devices/{device.id}/trace", query):
                     if name == "frame":
                         show(msgspec.json.decode(data, type=FrameRow))
                     elif name == "skipped":
                         typer.echo(f"too fast to be shown: {data.decode()}", err=True)
-    except (Answered, ConfigError):
+    except Answered as error:
+        if error.kind != "not-found":
+            raise
+        asyncio.run(_by_borrowed(config, link, device, seconds, show))
+    except ConfigError:
         raise
     except HubError:
         typer.echo(NO_API, err=True)
         return False
     return True
+
+
+async def _by_borrowed(
+    config: Path, link: Link, device: Device, seconds: float, show: Show
+) -> None:
+    """Look at a device that the hub does not know yet."""
+    async with borrowed(config, link, force=False, cause=f"trace {device.id}"):
+        await _by_visit(link, device, seconds, show)
 
 
 async def _by_visit(link: Link, device: Device, seconds: float, show: Show) -> None:
