@@ -18,10 +18,11 @@ from hub.cli.options import DEFAULT_CONFIG, BuildingOption, ConfigOption, JsonOp
 from hub.errors import ConfigError, ConfigErrors
 from hub.sheets.columns import Language
 from hub.sheets.device_export import sheet_bytes
-from hub.sheets.device_import import Import, Progress, Row, Wishes, device_rows, plan_import
+from hub.sheets.device_import import Import, Row, Wishes, device_rows, plan_import
 from hub.sheets.memory import IMPORT_FILE, by_word, explained_headers, memory_text, read_memory
 from hub.sheets.reading import read_sheet
 from hub.sheets.saving import alone_in, save
+from hub.sheets.sheet import Progress
 from hub.sheets.table import Table, table_of
 from hub.site import surroundings_of
 from hub.site_files import DEVICES_FILE, read_files
@@ -71,7 +72,7 @@ def import_(
             memory = read_memory(config) | headers
             mapped = by_word(memory)
             progress(f"reading {file.name}", 0)
-            table = table_of(read_sheet(file, sheet, mapped), mapped, headers)
+            table = table_of(read_sheet(file, sheet, mapped, progress), mapped, headers)
             found = plan_import(config, table, wishes, progress)
             if not dry_run:
                 _save(config, found, memory_text(memory) if headers else "")

@@ -12,7 +12,9 @@ from hub.sheets.columns import known_headers
 from hub.sheets.sheet import (
     COLUMNS_MAX,
     ROWS_MAX,
+    TOLD_EVERY,
     Doubt,
+    Progress,
     Sheet,
     SheetRow,
     guessed,
@@ -28,12 +30,14 @@ _HEADER_LINES = 20
 _FIRST_IDEOGRAPH = "\u2e80"
 
 
-def read_csv(file: str, content: bytes, mapped: Mapping[str, str]) -> Sheet:
+def read_csv(file: str, content: bytes, mapped: Mapping[str, str], progress: Progress) -> Sheet:
     """The sheet of a CSV; `mapped` are headers a person explained. Raises ConfigError."""
     text = _text(file, content)
     rows: list[SheetRow] = []
     doubts: dict[tuple[int, int], Doubt] = {}
     for number, cells in _records(file, text, _separator(text, mapped)):
+        if number % TOLD_EVERY == 0:
+            progress("reading", number)
         if not any(cells):
             continue
         if len(rows) >= ROWS_MAX:

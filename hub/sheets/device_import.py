@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -16,7 +16,7 @@ from hub.sheets.columns import COLUMNS, WORDS, Language
 from hub.sheets.made_ids import HINT as ID_HINT
 from hub.sheets.made_ids import made_id
 from hub.sheets.products import NoProduct, Products
-from hub.sheets.sheet import shown
+from hub.sheets.sheet import Progress, shown
 from hub.sheets.table import Table
 from hub.site import site_of, surroundings_of
 from hub.site_files import DEVICES_FILE, read_files
@@ -25,7 +25,6 @@ _DRIVER_ROUNDS = 300  # a driver may name one wrong device at a time; a bus has 
 _NEEDED = ("profile", "link", "address")
 
 Row: TypeAlias = Mapping[str, str]
-Progress: TypeAlias = Callable[[str, int], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hub.errors import ConfigError, unreadable
 from hub.sheets.csv_sheet import read_csv
-from hub.sheets.sheet import FILE_MAX_BYTES, Sheet
+from hub.sheets.sheet import FILE_MAX_BYTES, Progress, Sheet
 from hub.sheets.xlsx_sheet import read_xlsx
 
 _ZIP = b"PK\x03\x04"
@@ -16,7 +16,7 @@ _COMPOUND = bytes.fromhex("D0CF11E0A1B11AE1")
 _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 
 
-def read_sheet(path: Path, wanted: str, mapped: Mapping[str, str]) -> Sheet:
+def read_sheet(path: Path, wanted: str, mapped: Mapping[str, str], progress: Progress) -> Sheet:
     """The sheet called `wanted`, or the first; of a CSV, its only one. Raises ConfigError.
 
     `mapped` are headers a person explained, by their `word`.
@@ -25,12 +25,12 @@ def read_sheet(path: Path, wanted: str, mapped: Mapping[str, str]) -> Sheet:
     if content.startswith(_COMPOUND):
         raise _wrong(path, *_of_compound(content))
     if content.startswith(_ZIP):
-        return read_xlsx(str(path), BytesIO(content), wanted)
+        return read_xlsx(str(path), BytesIO(content), wanted, progress)
     if wanted:
         raise _wrong(path, f"a CSV, which has no sheet {wanted!r}", "leave --sheet out")
     if not content.strip():
         raise _wrong(path, "nothing", "give a sheet with a row of headers")
-    return read_csv(str(path), content, mapped)
+    return read_csv(str(path), content, mapped, progress)
 
 
 def _content(path: Path) -> bytes:

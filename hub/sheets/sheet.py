@@ -7,8 +7,9 @@ harms nobody.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from hub.errors import ConfigError
 
@@ -16,6 +17,10 @@ FILE_MAX_BYTES = 50_000_000
 ROWS_MAX = 200_000
 COLUMNS_MAX = 256
 SHOWN_MAX = 60
+TOLD_EVERY = 1_000
+
+Progress: TypeAlias = Callable[[str, int], None]  # what is being done, and to how many rows so far
+
 _GUESSED = re.compile(
     r"[+-]?\d+(\.\d+)?[eE][+-]?\d+"  # 1.01E+05
     r"|\d{1,4}[/-]\d{1,2}[/-]\d{1,4}(\s.*)?"  # 2026/3/1

@@ -19,8 +19,10 @@ from hub.sheets.sheet import (
     COLUMNS_MAX,
     ROWS_MAX,
     SHOWN_MAX,
+    TOLD_EVERY,
     Doubt,
     Merged,
+    Progress,
     Sheet,
     SheetRow,
     place_of,
@@ -58,33 +60,34 @@ class _Page(Protocol):
     def iter_rows(self, *, max_col: int) -> Iterator[Sequence[_Cell]]: ...
 
 
-def read_xlsx(file: str, content: IO[bytes], wanted: str) -> Sheet:
+def read_xlsx(file: str, content: IO[bytes], wanted: str, progress: Progress) -> Sheet:
     """The sheet called `wanted`, or the first that is not hidden. Raises ConfigError."""
     try:
         # The warnings speak of drawings and colours, which nobody wants here.
-        with warnings.catch_warnings(action="ignore"), ZipFile(content) as archive:
-            _check_parts(file, archive)
-            return _read(file, archive, content, wanted)
+        with warnings.catch_warnings(action="ignore"):
+            _check_parts(file, content)
+            return _read(file, content, wanted, progress)
     except _UNREADABLE as error:
         found = f"not a workbook that can be read ({type(error).__name__})"
         hint = "open it in a spreadsheet program and save it as XLSX anew"
         raise ConfigError(file=file, key="file", found=found, hint=hint) from None
 
 
-def _check_parts(file: str, archive: ZipFile) -> None:
+def _check_parts(file: str, content: IO[bytes]) -> None:
     """Refuse what would unpack to more than a campus needs; the sizes an archive states are kept to."""
-    parts = archive.infolist()
+    with ZipFile(content) as archive:
+        parts = archive.infolist()
     size = sum(part.file_size for part in parts)
     if size > UNPACKED_MAX_BYTES or len(parts) > _PARTS_MAX:
         found = f"{len(parts):,} parts that unpack to {size / 1e6:,.0f} MB"
         hint = f"at most {UNPACKED_MAX_BYTES / 1e6:.0f} MB: split the sheet"
         raise ConfigError(file=file, key="file", found=found, hint=hint)
-    if "mimetype" in archive.namelist():
+    if any(part.filename == "mimetype" for part in parts):
         found, hint = "an OpenDocument file", "save it as XLSX or CSV"
         raise ConfigError(file=file, key="file", found=found, hint=hint)
 
 
-def _read(file: str, archive: ZipFile, content: IO[bytes], wanted: str) -> Sheet:
+def _read(file: str, content: IO[bytes], wanted: str, progress: Progress) -> Sheet:
     from openpyxl import load_workbook  # takes a while, and few commands need it
 
     book = load_workbook(content, read_only=True)
@@ -92,10 +95,10 @@ def _read(file: str, archive: ZipFile, content: IO[bytes], wanted: str) -> Sheet
         pages = cast(list[_Page], book.worksheets)
         page = _page(file, pages, wanted)
         outline = _Outline(file)
-        with archive.open(page._worksheet_path.lstrip("/")) as part:
+        with ZipFile(content) as archive, archive.open(page._worksheet_path.lstrip("/")) as part:
             outline.read(part)
         page.reset_dimensions()
-        rows, doubts = _rows(file, page.iter_rows(max_col=COLUMNS_MAX))
+        rows, doubts = _rows(file, page.iter_rows(max_col=COLUMNS_MAX), progress)
         return Sheet(
             file=file,
             name=page.title,
@@ -119,11 +122,13 @@ def _page(file: str, pages: Sequence[_Page], wanted: str) -> _Page:
 
 
 def _rows(
-    file: str, cells: Iterator[Sequence[_Cell]]
+    file: str, cells: Iterator[Sequence[_Cell]], progress: Progress
 ) -> tuple[tuple[SheetRow, ...], dict[tuple[int, int], Doubt]]:
     rows: list[SheetRow] = []
     doubts: dict[tuple[int, int], Doubt] = {}
     for number, row in enumerate(cells, start=1):
+        if number % TOLD_EVERY == 0:
+            progress("reading", number)
         texts = []
         for place, cell in enumerate(row):
             text, doubt = _text(cell)
