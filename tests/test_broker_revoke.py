@@ -200,3 +200,27 @@ async def _refused(client: aiomqtt.Client) -> bool:
             return False
     except aiomqtt.MqttError:
         return True
+
+
+async def test_a_lost_word_to_the_broker_is_said_again(site: BrokerSite) -> None:
+    pid_file = site.config.pid_file
+    assert pid_file is not None
+    process = pid_file.read_text()
+    pid_file.write_text("1\n")  # not the broker's: nobody is told
+    await site.broker.credentials.revoke(["w-1"], "test")
+    evicting = asyncio.create_task(site.broker.evict())
+    await CLOCK.sleep(0.5)
+    assert not await _refused(site.device("w-1", Kind.CERTIFICATE))
+    pid_file.write_text(process)
+    assert await evicting
+    assert await _refused(site.device("w-1", Kind.CERTIFICATE))
+
+
+async def test_while_the_broker_is_away_a_revoked_credential_waits_for_it(site: BrokerSite) -> None:
+    site.server.stop()
+    await site.broker.credentials.revoke(["w-1"], "test")
+    evicting = asyncio.create_task(site.broker.evict())
+    await asyncio.to_thread(site.server.start)
+    assert await evicting
+    assert await _refused(site.device("w-1", Kind.CERTIFICATE))
+    assert not await _refused(site.device("w-2", Kind.CERTIFICATE))

@@ -98,11 +98,15 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> bool:
     wrong = differing(folder, files)
     for name in wrong:
         write_private(folder / name, files[name], _MODE)
-    if (
-        wrong and MARK not in wrong
-    ):  # somebody else changed a file: what reads it must be told all the same
-        write_private(folder / MARK, files[MARK], _MODE)
+    # When somebody else changed a file the mark is still right; whoever reads it must be told all the same.
+    if wrong and MARK not in wrong:
+        write_mark(folder, files[MARK])
     return bool(wrong)
+
+
+def write_mark(folder: Path, mark: bytes) -> None:
+    """Say that the files are there: whoever watches the mark reloads the broker. Raises OSError."""
+    write_private(folder / MARK, mark, _MODE)
 
 
 def configuration(config: BrokerConfig) -> str:

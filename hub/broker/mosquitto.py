@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -19,6 +20,7 @@ from hub.broker.files import (
     renew_server,
     server_pair,
     write_files,
+    write_mark,
 )
 from hub.broker.passwords import new_password
 from hub.broker.private_file import write_private
@@ -29,6 +31,7 @@ from hub.errors import ConfigError
 
 HUB_PASSWORD = "hub.password"
 _ASK_AGAIN_S = 0.2
+_INSIST_EVERY = 10  # times asked: two seconds
 _KNOCKS_AT_ONCE = 50
 
 _log = structlog.get_logger("broker")
@@ -50,6 +53,7 @@ class Mosquitto:
         self._own = own
         self._clock = clock
         self._mark = "nothing written yet"
+        self._loaded = ""  # the mark of files that the broker once said it runs
 
     def write(self, authority: Authority, standing: Standing, access: Access) -> bool:
         """Write the files that differ; whether any did. Raises OSError, ValueError, ConfigError."""
@@ -82,15 +86,31 @@ class Mosquitto:
 
     async def loaded(self) -> bool:
         """Whether the broker runs the files as they are; raises OSError when it does not answer."""
-        port = self._config.hub_port
-        return await knock(port, LOADED_USERNAME, LOADED_USERNAME, self._mark)
+        mark, port = self._mark, self._config.hub_port
+        runs = await knock(port, LOADED_USERNAME, LOADED_USERNAME, mark)
+        self._loaded = mark if runs else ""
+        return runs
+
+    async def insist(self) -> None:
+        """Tell the broker again when it does not run the present files: a word to it may be lost."""
+        if self._loaded == self._mark or self._config.folder is None:
+            return
+        with suppress(OSError):  # it is not there, and reads its files when it starts
+            if not await self.loaded():
+                mark = f"{self._mark}\n".encode()
+                await asyncio.to_thread(write_mark, self._config.folder, mark)
+                self.reload()
 
     async def evict(self, usernames: Sequence[str]) -> None:
         """Once the broker runs the present files, end the sessions of these names. Raises OSError.
 
         Waits without end for a broker that does not answer, or does not reload.
         """
+        tries = 0
         while not await self._runs_these():
+            tries += 1
+            if tries % _INSIST_EVERY == 0:
+                await self.insist()
             await self._clock.sleep(_ASK_AGAIN_S)
         password = await asyncio.to_thread(hub_password, self._own)
         for start in range(0, len(usernames), _KNOCKS_AT_ONCE):
