@@ -53,6 +53,7 @@ class Control:
         """Go by these links and rules from now on."""
         self.registry.configure(links)
         self.safety.configure(rules, self.registry.devices())
+        self.lending.fire = frozenset(source.device for source in rules.fire)
 
     async def start(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """Take up what an earlier run left open, and serve; cancel the tasks to stop. Raises StoreError."""

@@ -70,7 +70,10 @@ class Lease:
 
 
 class Lending:
-    """The links that are lent now. `run` brings back those whose time is over."""
+    """The links that are lent now. `run` brings back those whose time is over.
+
+    `fire` are the devices that tell the hub of a fire.
+    """
 
     def __init__(
         self,
@@ -89,6 +92,7 @@ class Lending:
         self._ledger = ledger
         self._clock = clock
         self._leases: dict[str, Lease] = {}
+        self.fire: frozenset[str] = frozenset()
 
     def is_lent(self, link: str) -> bool:
         """Whether somebody else has this link now."""
@@ -155,7 +159,7 @@ class Lending:
         if names := self._commands.open_on(device.id for device in devices):
             text = f"commands are open: {', '.join(names)}"
             raise LendError(LendRefusal.OPEN_COMMANDS, text)
-        gates = [device.id for device in devices if _is_safety(device)]
+        gates = [one.id for one in devices if is_gate(one.profile) or one.id in self.fire]
         if gates and not force:
             text = f"it has gates or fire contacts: {', '.join(gates)}; force is needed"
             raise LendError(LendRefusal.GATES, text)
@@ -192,7 +196,3 @@ class Lending:
                 time_ms=now_ms,
             )
         )
-
-
-def _is_safety(device: Device) -> bool:
-    return is_gate(device.profile) or "fire_alarm" in device.profile.points

@@ -11,14 +11,14 @@ import pytest
 
 from drivers.modbus.driver import open_driver
 from hub import Device, Driver, Link, SystemClock, audit, load_profiles
-from hub.command import Answer, Command, Priority
+from hub.command import Answer, Command, Priority, State
 from hub.commands import Order
 from hub.control import Control
 from hub.ingest import Ingest
 from hub.ledger import open_ledger
 from hub.lending import LendError, LendRefusal
 from hub.presence import Presence
-from hub.safety_rules import SafetyRules
+from hub.safety_rules import FireInput, SafetyRules
 from hub.supervisor import LENT, Supervisor
 from tests.modbus_faults import FaultyServer, listening
 from tests.modbus_site import METER, profile_of
@@ -206,6 +206,35 @@ async def test_a_command_to_a_lent_link_has_not_left(tmp_path: Path) -> None:
             )
             outcome = await hub.supervisor.execute("relays", telling)
     assert (outcome.answer, outcome.reason) == (Answer.NOT_SENT, "the link is lent")
+
+
+async def test_a_command_given_to_a_lent_link_waits_and_nothing_is_written(tmp_path: Path) -> None:
+    server = FaultyServer((1,), rtu=False)
+    async with listening(server) as port:
+        link = of_product("relays", "waveshare_relay8", port)
+        async with house(tmp_path, link) as hub:
+            await hub.lend("relays")
+            commands = hub.control.commands
+            order = Order(device="relays-device", name="cut_1", actor="key/1", key="k-1")
+            record = await commands.submit(order)
+            await until(
+                lambda: (found := commands.find(record.id)) is None or found.life.attempts > 1
+            )
+            waiting = await commands.get(record.id)
+            attempts = await commands.attempts(record.id)
+    assert waiting.state is State.QUEUED
+    assert {attempt.answer for attempt, _ in attempts if attempt.answer} == {Answer.NOT_SENT}
+    assert [request for request in server.requests if request[1] not in (1, 2, 3, 4)] == []
+
+
+async def test_a_link_that_hears_of_fire_is_lent_by_force_only(tmp_path: Path) -> None:
+    server = FaultyServer((1,), rtu=False)
+    async with listening(server) as port, house(tmp_path, bus(port)) as hub:
+        rules = SafetyRules(fire=(FireInput(device="m-1", point="relay_closed"),))
+        hub.control.configure([bus(port)], rules)
+        with pytest.raises(LendError, match="m-1") as refused:
+            await hub.lend()
+    assert refused.value.kind is LendRefusal.GATES
 
 
 async def test_a_link_with_gates_is_lent_by_force_only(tmp_path: Path) -> None:
