@@ -101,10 +101,12 @@ def draft(folder: Path) -> Plan:
     """The plan of the files in this folder; raises ConfigErrors with every mistake, StoreError."""
     files = read_files(folder)
     site = site_of(files)
+    installed = find_installed(load_config(folder).data / LEDGER_FILE, folder)
+    if installed.files == files:
+        return make_plan(installed, files, site, site)
     mistakes = link_mistakes(site.links)
     if mistakes:
         raise ConfigErrors(tuple(mistakes))
-    installed = find_installed(load_config(folder).data / LEDGER_FILE, folder)
     return make_plan(installed, files, site, installed_site(installed))
 
 

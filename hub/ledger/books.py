@@ -12,9 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import (
     DataError,
@@ -142,7 +139,7 @@ def store_errors(name: str) -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise store_error(name, error) or StoreError(f"{name}: {error}") from None
-    except (OSError, CommandError) as error:
+    except OSError as error:
         raise StoreError(f"{name}: {error}") from None
 
 
@@ -202,6 +199,11 @@ def _check_whole(name: str, connection: Connection, clock: Clock) -> None:
 
 def _migrate(name: str, connection: Connection) -> None:
     """Every missing step in one transaction: killed half-way, the old schema is still there."""
+    # Here, because whoever only reads a ledger should not wait for it.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.attributes["connection"] = connection
@@ -213,7 +215,7 @@ def _migrate(name: str, connection: Connection) -> None:
             command.upgrade(config, "head")
         except CommandError as error:
             if "locate revision" not in str(error):
-                raise
+                raise StoreError(f"{name}: {error}") from None
             raise StoreError(
                 f"{name} was written by a newer dormhub; start that one, or restore the backup "
                 "made before the upgrade"
