@@ -10,6 +10,8 @@ from pathlib import Path
 
 import aiomqtt
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from hub.broker import Kind
 from hub.broker.authority import open_authority
@@ -117,6 +119,23 @@ async def test_the_hub_hears_the_devices_and_the_broker_and_reaches_them(site: B
         "$SYS/broker/version",
         "dormhub/up/w-1/state",
     }
+
+
+async def test_what_waits_for_the_hub_survives_a_power_cut_of_the_broker(site: BrokerSite) -> None:
+    keeping = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    keeping.SessionExpiryInterval = 3600
+    options = {"clean_start": False, "properties": keeping}
+    async with site.hub("keeper", **options) as hub:
+        await hub.subscribe("dormhub/up/+/state", qos=1)
+    async with site.device("w-1", Kind.CERTIFICATE) as device:
+        for number in range(20):
+            await device.publish("dormhub/up/w-1/state", f"{number}", qos=1)
+    await asyncio.to_thread(site.server.kill)
+    await asyncio.to_thread(site.server.start)
+    async with site.device("w-2", Kind.PASSWORD) as device:
+        await device.publish("dormhub/up/w-2/state", MARKER, qos=1)
+    async with site.hub("keeper", **options) as hub:
+        assert await heard(hub) == ["dormhub/up/w-1/state"] * 20
 
 
 @pytest.mark.parametrize("kind", KINDS)

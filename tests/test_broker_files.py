@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 
 from hub import Device, Link, LinkTopics, Place, Topics, load_profiles
-from hub.broker import BROKER_FOLDER, Broker, Issued, Kind, drift
+from hub.broker import BROKER_FOLDER, Broker, Issued, Kind, drift, ending_soon
 from hub.broker.access import access_list
 from hub.broker.passwords import is_password
 from hub.config import BrokerConfig, HubConfig
@@ -184,6 +184,19 @@ async def test_a_device_certificate_says_just_its_id_for_two_years(
     assert made.subject.rfc4514_string() == "CN=w-1"
     assert 729 < left_days <= 730
     assert secret.expires_ms == int(made.not_valid_after_utc.timestamp()) * 1000
+
+
+async def test_certificates_that_end_soon_are_named_until_they_are_replaced(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    made = broker(tmp_path, ledger, "w-1", "w-2")
+    await issue(made, "w-1", "w-2", kind=Kind.CERTIFICATE)
+    await issue(made, "w-1", "w-2")
+    later_ms = CLOCK.now_ms() + 701 * 86_400_000
+    now = await ledger.read(lambda connection: ending_soon(connection, CLOCK.now_ms()))
+    later = await ledger.read(lambda connection: ending_soon(connection, later_ms))
+    assert now == []
+    assert "end within 30 days: w-1, w-2:" in later[0]
 
 
 @pytest.mark.parametrize("topic", ["a\nuser dormhub-hub", " a", "a ", "", "a\x00b", "x" * 2000])

@@ -2,7 +2,7 @@
 
 from hub.broker.broker import BROKER_FOLDER, Broker
 from hub.broker.credentials import AT_ONCE, Credentials, Issued, Secret
-from hub.broker.drift import drift
+from hub.broker.drift import drift, ending_soon
 from hub.broker.mosquitto import hub_password
 from hub.broker.rows import RESERVED, Credential, Kind
 
@@ -17,5 +17,6 @@ __all__ = [
     "Kind",
     "Secret",
     "drift",
+    "ending_soon",
     "hub_password",
 ]

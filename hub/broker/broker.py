@@ -184,8 +184,8 @@ class Broker:
 
     async def _retire(self) -> None:
         """A device that is installed no more, or has no broker any more, has no credentials either."""
-        access = await self.access()
-        gone = await self._ledger.read(rows.holders) - access.devices.keys()
+        holders = await self._ledger.read(rows.holders)
+        gone = holders - (await self.access()).devices.keys() if holders else holders
         if gone:
             await self.credentials.revoke(gone, "hub", cause="installed no more")
             _log.info("credentials of retired devices ended", devices=len(gone))

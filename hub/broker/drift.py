@@ -14,6 +14,7 @@ from hub.config import HubConfig
 from hub.model import Link
 
 _NAMED = 5
+_DAY_MS = 86_400_000
 
 
 def drift(
@@ -44,6 +45,21 @@ def drift(
     if lost:
         wrong.append(f"credentials of devices that are not installed: {_names(lost)}")
     return wrong
+
+
+def ending_soon(connection: Connection, now_ms: int, *, days: int = 30) -> list[str]:
+    """Which certificates of devices end within so many days, in words for a person.
+
+    The broker's own certificate is not among them: the running hub renews it. What ends because it was
+    replaced is not either.
+    """
+    found = rows.last_ends(connection)
+    limit_ms = now_ms + days * _DAY_MS
+    ending = sorted(device for device, ends_ms in found.items() if ends_ms < limit_ms)
+    if not ending:
+        return []
+    hint = "dormhub credentials rotate --kind certificate"
+    return [f"certificates end within {days} days: {_names(ending)}: {hint}"]
 
 
 def _names(names: list[str]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from hub import audit
 from hub.ledger.tables import credentials
@@ -172,6 +172,16 @@ def standing(connection: Connection) -> Standing:
         usernames=sorted({(row.username, row.device) for row in good}),
         revoked=[serial for (serial,) in connection.execute(ordered)],
     )
+
+
+def last_ends(connection: Connection) -> dict[str, int]:
+    """When the last good certificate of each device ends."""
+    query = (
+        select(credentials.c.device, func.max(credentials.c.expires_ms))
+        .where(credentials.c.revoked_ms.is_(None) & (credentials.c.kind == Kind.CERTIFICATE))
+        .group_by(credentials.c.device)
+    )
+    return {device: ends_ms for device, ends_ms in connection.execute(query)}
 
 
 def not_evicted(connection: Connection) -> dict[str, str]:
