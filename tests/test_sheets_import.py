@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -203,6 +204,16 @@ def test_numbers_that_excel_made_of_texts_are_what_a_person_sees(tmp_path: Path)
     rows = [CHINESE, ["104", "1号楼", "1.0", "104.0", "插座", "DDSU666", "4.0", "bus-1"]]
     take(config, write_csv(tmp_path / "rooms.csv", rows))
     assert devices(config)["104"][2:6] == ("4", "B1", "1", "104")
+
+
+def test_cells_that_do_not_say_where_they_are_stand_beside_each_other(tmp_path: Path) -> None:
+    config, sheet = campus(tmp_path), tmp_path / "rooms.xlsx"
+    good = write_xlsx(tmp_path / "good.xlsx", [CHINESE, ROW])
+    with zipfile.ZipFile(good) as source, zipfile.ZipFile(sheet, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, re.sub(rb'<c r="[A-Z]+\d+"', b"<c", source.read(name)))
+    take(config, sheet)
+    assert devices(config)["b1-103"] == TAKEN
 
 
 def test_a_date_in_a_note_is_a_note(tmp_path: Path) -> None:

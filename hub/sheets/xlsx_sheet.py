@@ -98,7 +98,7 @@ def _read(file: str, content: IO[bytes], wanted: str, progress: Progress) -> She
         with ZipFile(content) as archive, archive.open(page._worksheet_path.lstrip("/")) as part:
             outline.read(part)
         page.reset_dimensions()
-        rows, doubts = _rows(file, page.iter_rows(max_col=COLUMNS_MAX), progress)
+        rows, doubts = _rows(file, page.iter_rows(max_col=outline.width), progress)
         return Sheet(
             file=file,
             name=page.title,
@@ -182,14 +182,15 @@ def _number(value: float, number_format: str) -> tuple[str, Doubt | None]:
 
 
 class _Outline:
-    """Hidden rows and merged cells of a sheet; refuses rows and columns beyond all sheets."""
+    """Hidden rows, merged cells and width of a sheet; refuses rows and columns beyond all sheets."""
 
     def __init__(self, file: str) -> None:
         self.hidden: set[int] = set()
         self.merged: list[Merged] = []
+        self.width = 1
         self._file = file
         self._row = 0
-        self._cell = ""
+        self._column = 0  # of the cell at hand, from 1
 
     def read(self, part: IO[bytes]) -> None:
         """One pass over the sheet's XML."""
@@ -203,18 +204,27 @@ class _Outline:
             case "row":
                 self._begin_row(attributes)
             case "c":
-                self._cell = attributes.get("r", "")
-            case "v" | "f" | "is" if place_of(self._cell) >= COLUMNS_MAX:
-                raise self._wrong("columns", self._cell[:SHOWN_MAX], f"at most {COLUMNS_MAX}")
+                # A cell that does not say where it is stands right of the one before.
+                name = attributes.get("r", "")
+                self._column = place_of(name) + 1 if name else self._column + 1
+            case "v" | "f" | "is":
+                self._widen()
             case "mergeCell":
                 self._merge(attributes.get("ref", ""))
 
     def _begin_row(self, attributes: Mapping[str, str]) -> None:
+        self._column = 0
         self._row = int(attributes.get("r", self._row + 1))
         if not 1 <= self._row <= _ROW_LAST:
             raise self._wrong("rows", f"row {self._row}", f"at most {_ROW_LAST}")
         if attributes.get("hidden") in ("1", "true"):
             self.hidden.add(self._row)
+
+    def _widen(self) -> None:
+        if self._column > COLUMNS_MAX:
+            found = f"a cell in row {self._row} beyond"
+            raise self._wrong("columns", found, f"at most {COLUMNS_MAX}")
+        self.width = max(self.width, self._column)
 
     def _merge(self, name: str) -> None:
         ends = _RANGE.fullmatch(name)
