@@ -16,6 +16,7 @@ NAMES = (
     "campus",
     "provisioning",
     "api",
+    "spreadsheets",
     "soak",
 )
 TIMEOUT_S = 7200
