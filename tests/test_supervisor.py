@@ -3,12 +3,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
-from hub import ConfigError, Driver, Host, Link, LinkError, VirtualClock
+from hub import ConfigError, ConfigErrors, Driver, Host, Link, LinkError, Place, VirtualClock
 from hub.ingest import Ingest
 from hub.supervisor import Supervisor
+from tests.site_folder import meter
 from tests.test_ingest import NOW_MS, ListStore
 
 
@@ -85,6 +87,36 @@ async def test_only_changed_links_are_touched() -> None:
         assert changed == ("b", "c", "d")
         assert sorted(script.ended) == ["b", "c"]
         assert sorted(script.started[3:]) == ["b", "d"]
+
+
+async def test_other_rooms_notes_and_another_order_of_devices_touch_no_link() -> None:
+    script, first, second = Script(), meter("m-1"), meter("m-2")
+    moved = replace(first, place=Place(building="B2", room="7"), note="by the door")
+    async with supervised(script) as supervisor:
+        await supervisor.apply([replace(link("a"), devices=(first, second))])
+        await script.until(lambda: script.started == ["a"])
+        now = replace(link("a"), devices=(second, moved))
+        assert await supervisor.apply([now]) == ()
+        assert supervisor.hosts["a"].link == now
+        other = replace(now, devices=(second, replace(moved, address="9")))
+        assert await supervisor.apply([other]) == ("a",)
+
+
+async def test_what_was_prepared_is_what_runs_and_nothing_is_made_again() -> None:
+    script = Script()
+    async with supervised(script) as supervisor:
+        await supervisor.apply([link("a")])
+        made = supervisor.prepare([link("a"), link("b")])
+        assert list(made) == ["b"]
+        assert await supervisor.apply([link("a"), link("b")], made) == ("b",)
+        await script.until(lambda: sorted(script.started) == ["a", "b"])
+
+
+async def test_preparing_tells_the_mistakes_of_every_link() -> None:
+    async with supervised(Script()) as supervisor:
+        with pytest.raises(ConfigErrors) as caught:
+            supervisor.prepare([link("b", wrong=True), link("c"), link("d", wrong=True)])
+        assert [error.key for error in caught.value.errors] == ["b", "d"]
 
 
 async def test_a_wrong_link_leaves_everything_as_it_was() -> None:
