@@ -28,7 +28,7 @@ def two_buses() -> tuple[str, str]:
     link = 'driver = "modbus"\ntransport = "rtu_over_tcp"\nhost = "127.0.0.1"\ntimeout_s = 0.3\n'
     site = f"[links.sick]\n{link}port = 4001\n[links.well]\n{link}port = 4002\n"
     rows = (
-        f"{name}-{unit},eastron_sdm120,{name},{unit},B1,{unit},1\n"
+        f"{name}-{unit},eastron_sdm120,{name},{unit},B1,{unit},1,\n"
         for name in ("sick", "well")
         for unit in range(1, UNITS + 1)
     )
