@@ -69,7 +69,7 @@ def alive(folder: Path) -> Iterator[None]:
     """The devices of this folder, living on a thread of their own, each with its conduct."""
     campus = Campus(load_site(folder), Play())
     for device, conduct in CONDUCTS.items():
-        campus.obedience[device].conduct = conduct
+        campus.faults.order(device, conduct)
     loop = asyncio.new_event_loop()
     running_campus = loop.create_task(campus.run(), name="campus")
     thread = threading.Thread(target=lambda: live(loop, running_campus), name="campus")

@@ -64,7 +64,7 @@ async def test_whatever_a_device_does_the_outcome_is_what_it_said(
     mosquitto: Server, tmp_path: Path, conduct: Conduct
 ) -> None:
     async with town(command_site(tmp_path / "site", mosquitto.port, "gate")) as made:
-        made.campus.obedience["gate"].conduct = conduct
+        made.campus.faults.order("gate", conduct)
         outcome = await made.execute(made.open(confirm_s=0.5))
         assert (outcome.answer, made.openings()) == SAID[conduct]
         assert len(made.heard("gate")) == 1
@@ -74,7 +74,7 @@ async def test_an_answer_that_comes_late_is_handed_on_with_its_command(
     mosquitto: Server, tmp_path: Path
 ) -> None:
     async with town(command_site(tmp_path / "site", mosquitto.port, "gate")) as made:
-        made.campus.obedience["gate"].conduct = Conduct.ANSWERS_LATE
+        made.campus.faults.order("gate", Conduct.ANSWERS_LATE)
         command = made.open(confirm_s=0.2)
         outcome = await made.execute(command)
         await made.host.wait_until(lambda: bool(made.host.late_answers))
@@ -87,10 +87,10 @@ async def test_a_second_answer_is_late_and_closes_nothing(
     mosquitto: Server, tmp_path: Path
 ) -> None:
     async with town(command_site(tmp_path / "site", mosquitto.port, "gate")) as made:
-        made.campus.obedience["gate"].conduct = Conduct.ANSWERS_TWICE
+        made.campus.faults.order("gate", Conduct.ANSWERS_TWICE)
         first = made.open()
         await made.execute(first)
-        made.campus.obedience["gate"].conduct = Conduct.SILENT
+        made.campus.faults.order("gate", Conduct.SILENT)
         second = await made.execute(made.open(confirm_s=0.5))
         assert second.answer is Answer.SILENT
         answers = made.host.counts["answer", "again"] + len(made.host.late_answers)
@@ -102,7 +102,7 @@ async def test_an_answer_under_an_unknown_id_is_counted_and_closes_nothing(
     mosquitto: Server, tmp_path: Path
 ) -> None:
     async with town(command_site(tmp_path / "site", mosquitto.port, "gate")) as made:
-        made.campus.obedience["gate"].conduct = Conduct.ANSWERS_FOR_ANOTHER
+        made.campus.faults.order("gate", Conduct.ANSWERS_FOR_ANOTHER)
         outcome = await made.execute(made.open(confirm_s=0.5))
         assert outcome.answer is Answer.SILENT
         assert made.host.counts["answer", "unknown id"] == 1
@@ -130,7 +130,7 @@ async def test_two_shellys_that_answer_on_one_topic_are_told_apart(
 ) -> None:
     site = command_site(tmp_path / "site", mosquitto.port, "shelly", "shelly-2")
     async with town(site) as made:
-        made.campus.obedience["shelly"].conduct = Conduct.SILENT
+        made.campus.faults.order("shelly", Conduct.SILENT)
         outcomes = await asyncio.gather(
             made.execute(made.command("shelly", "cut", confirm_s=0.5)),
             made.execute(made.command("shelly-2", "cut")),
