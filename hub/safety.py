@@ -149,47 +149,56 @@ class Brake:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._let: dict[Hazard, dict[str, float]] = {hazard: {} for hazard in _BRAKED}
+        # Command: its device, and when; oldest first.
+        self._let: dict[Hazard, dict[str, tuple[str, float]]] = {hazard: {} for hazard in _BRAKED}
 
-    def lets(self, hazard: Hazard, device: str, limit: int) -> bool:
+    def lets(self, hazard: Hazard, device: str, command: str, limit: int) -> bool:
         """Whether this device may be cut or opened without a second person; if so it is counted."""
         if hazard not in _BRAKED:
             return True
         now_s = self._clock.monotonic_s()
         let = self._let[hazard]
-        while let and now_s - next(iter(let.values())) > BRAKE_WINDOW_S:
+        while let and now_s - next(iter(let.values()))[1] > BRAKE_WINDOW_S:
             del let[next(iter(let))]
-        if device not in let and len(let) >= limit:
+        devices = {name for name, _ in let.values()}
+        if device not in devices and len(devices) >= limit:
             return False
-        self.count(hazard, device)
+        self.count(hazard, device, command)
         return True
 
-    def count(self, hazard: Hazard, device: str, age_s: float = 0.0) -> None:
-        """This device was, or is being, cut or opened; call with falling ages."""
+    def count(self, hazard: Hazard, device: str, command: str, age_s: float = 0.0) -> None:
+        """This device was, or is being, cut or opened by this command; call with falling ages."""
         if hazard in _BRAKED:
-            self._let[hazard].pop(device, None)
-            self._let[hazard][device] = self._clock.monotonic_s() - age_s
+            self._let[hazard][command] = (device, self._clock.monotonic_s() - age_s)
+
+    def forget(self, hazard: Hazard, command: str) -> None:
+        """This command was not taken after all."""
+        if hazard in _BRAKED:
+            self._let[hazard].pop(command, None)
 
 
 class Rate:
-    """Counts what each device was told in the last minute; the same key counts once."""
+    """Counts what each device was told in the last minute."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._told: dict[str, deque[tuple[float, str]]] = {}
 
-    def lets(self, device: str, key: str, limit: int) -> bool:
+    def lets(self, device: str, command: str, limit: int) -> bool:
         """Whether one more is not too many; if so it is counted."""
         now_s = self._clock.monotonic_s()
         told = self._told.setdefault(device, deque())
         while told and now_s - told[0][0] > RATE_WINDOW_S:
             told.popleft()
-        if any(known == key for _, known in told):
-            return True
         if len(told) >= limit:
             return False
-        told.append((now_s, key))
+        told.append((now_s, command))
         return True
+
+    def forget(self, device: str, command: str) -> None:
+        """This command was not taken after all."""
+        told = self._told.get(device, deque())
+        self._told[device] = deque(one for one in told if one[1] != command)
 
 
 class Safety:
@@ -215,20 +224,25 @@ class Safety:
         state = self.latch.state()
         return f"fire: {state.reason}" if state.forbids else ""
 
-    def holds(self, hazard: Hazard, device: str) -> bool:
+    def holds(self, hazard: Hazard, device: str, command: str) -> bool:
         """Whether it must wait for a second person; if not it is counted. Fire holds back no opening."""
         if hazard is Hazard.OPEN and self.latch.state().latched:
             return False
         limit = self._rules.brake_limit(len(self._devices))
-        return not self._brake.lets(hazard, device, limit)
+        return not self._brake.lets(hazard, device, command, limit)
 
-    def let(self, hazard: Hazard, device: str, age_s: float = 0.0) -> None:
+    def let(self, hazard: Hazard, device: str, command: str, age_s: float = 0.0) -> None:
         """It was let go, by a second person or before the hub started."""
-        self._brake.count(hazard, device, age_s)
+        self._brake.count(hazard, device, command, age_s)
 
-    def is_too_many(self, device: str, key: str) -> bool:
+    def is_too_many(self, device: str, command: str) -> bool:
         """Whether this device is told too much in a minute; if not it is counted."""
-        return not self._rate.lets(device, key, self._rules.rate_per_minute)
+        return not self._rate.lets(device, command, self._rules.rate_per_minute)
+
+    def give_back(self, hazard: Hazard, device: str, command: str) -> None:
+        """What was counted for this command does not count: it was not taken after all."""
+        self._brake.forget(hazard, command)
+        self._rate.forget(device, command)
 
     def _period_s(self, device: str) -> float:
         known = self._devices.get(device)

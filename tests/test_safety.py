@@ -241,3 +241,31 @@ def test_the_brake_allows_a_hundredth_at_least_one_and_at_most_twenty(
 ) -> None:
     rule: Callable[[int], int] = SafetyRules().brake_limit
     assert rule(devices) == limit
+
+
+def test_an_order_that_is_declined_or_repeated_does_not_use_up_the_brake(tmp_path: Path) -> None:
+    site = Site(tmp_path, machines=300, rules=SafetyRules(rate_per_minute=600))
+
+    async def scene(hub: Hub) -> None:
+        submit = hub.control.commands.submit
+        await submit(order("gate-1", "light", "taken"))
+        for number in range(2, 10):
+            assert await kind_of(hub, f"gate-{number}", "cut", "taken") is Refusal.CONFLICT
+        first = await submit(order("gate-1", "cut", "mine"))
+        assert await submit(order("gate-1", "cut", "mine")) == first
+        others = [await hub.send(f"gate-{number}", "cut") for number in (2, 3, 4)]
+        assert [record.held for record in others] == [False, False, True]
+
+    on_virtual_time(site, scene)
+
+
+def test_a_repetition_does_not_count_for_the_rate_however_late_it_comes(tmp_path: Path) -> None:
+    site = Site(tmp_path, rules=SafetyRules(rate_per_minute=1, brake_percent=100))
+
+    async def scene(hub: Hub) -> None:
+        first = await hub.end(await hub.control.commands.submit(order("gate-1", "light", "mine")))
+        await hub.clock.sleep(61)
+        assert await hub.control.commands.submit(order("gate-1", "light", "mine")) == first
+        assert await kind_of(hub, "gate-1", "light", "another") is None
+
+    on_virtual_time(site, scene)

@@ -14,6 +14,7 @@ from hub.commands.book import Book, OpenCommand
 from hub.commands.judge import Judge
 from hub.commands.order import Attempt, CommandError, Order, Record, Refusal, check_order
 from hub.commands.recovery import Recovery
+from hub.errors import HubError
 from hub.ledger import Ledger
 from hub.registry import Registry
 from hub.safety import Safety
@@ -59,8 +60,13 @@ class Commands:
         except asyncio.CancelledError:
             self._abandoned.append(command)  # it may be on disk all the same; `adopt` looks
             raise
+        except HubError:
+            self._give_back(command)
+            raise
         if new:
             self._enter(command)
+        else:
+            self._give_back(command)
         return record
 
     async def get(self, command: str) -> Record:
@@ -99,7 +105,7 @@ class Commands:
         if actor == found.record.actor:
             raise CommandError(Refusal.SAME_PERSON, "actor", "a second person must approve it")
         record = await self.book.approve(found, actor)
-        self._safety.let(found.spec.hazard, found.device.id)
+        self._safety.let(found.spec.hazard, found.device.id, found.record.id)
         self._queued(found)
         return record
 
@@ -117,7 +123,9 @@ class Commands:
             command = self._abandoned[0]
             query = partial(rows.by_id, command=command.record.id)
             # By the writing thread, so that it comes after the work that was left.
-            if await self._ledger.run(query) is not None:
+            if await self._ledger.run(query) is None:
+                self._give_back(command)
+            else:
                 self._enter(command)
             self._abandoned.popleft()
 
@@ -132,6 +140,9 @@ class Commands:
         )
         for command in await recovery.unfinished():
             self._enter(command)
+
+    def _give_back(self, command: OpenCommand) -> None:
+        self._safety.give_back(command.spec.hazard, command.device.id, command.record.id)
 
     def _enter(self, command: OpenCommand) -> None:
         self._number += 1

@@ -23,7 +23,10 @@ class Judge:
         self._safety = safety
 
     def judge(self, order: Order, *, waiting: int) -> OpenCommand:
-        """The command this order makes, with `waiting` others open; raises CommandError."""
+        """The command this order makes, with `waiting` others open; raises CommandError.
+
+        It counts for brake and rate from now on: what is not taken after all must be given back.
+        """
         device = self._registry.device(order.device)
         if device is None:
             text = f"no device {order.device[:64]!r}"
@@ -36,10 +39,11 @@ class Judge:
         arguments, wanted_s = complete(order, spec), deadline_s(order, spec)
         if waiting >= OPEN_MAX:
             raise CommandError(Refusal.TOO_MANY, "", "too many commands are waiting")
-        self._admit(order, device, spec)
+        name = self._clock.new_id()
+        self._admit(name, device, spec)
         now_ms = self._clock.now_ms()
         record = Record(
-            id=self._clock.new_id(),
+            id=name,
             device=device.id,
             name=spec.name,
             arguments=arguments,
@@ -49,7 +53,7 @@ class Judge:
             priority=order.priority,
             state=State.QUEUED,
             reason="",
-            held=self._safety.holds(spec.hazard, device.id),
+            held=self._safety.holds(spec.hazard, device.id, name),
             created_ms=now_ms,
             expires_ms=now_ms + round(wanted_s * 1000),
             sent_ms=None,
@@ -66,7 +70,7 @@ class Judge:
             deadline_s=self._clock.monotonic_s() + wanted_s,
         )
 
-    def _admit(self, order: Order, device: Device, spec: CommandSpec) -> None:
+    def _admit(self, command: str, device: Device, spec: CommandSpec) -> None:
         if self._registry.only_observes(device):
             text = f"link {device.link} only observes"
             raise CommandError(Refusal.OBSERVE_ONLY, "device", text)
@@ -75,5 +79,5 @@ class Judge:
             raise CommandError(Refusal.UNSAFE, "name", unsafe)
         if spec.offline is Offline.REFUSE and self._registry.is_offline(device.id):
             raise CommandError(Refusal.OFFLINE, "device", f"{device.id} is away")
-        if self._safety.is_too_many(device.id, order.key):
+        if self._safety.is_too_many(device.id, command):
             raise CommandError(Refusal.TOO_MANY, "device", "too many commands in a minute")
