@@ -119,7 +119,7 @@ def newest(hub: HubProcess, device: str) -> CommandRow:
         (("lane-stubborn", "display", "text=hello"), 10, State.REFUSED),
         (("meter-liar", "cut", "--deadline", "2"), 11, State.FAILED),
         (("meter-gone", "restore", "--deadline", "1"), 12, State.EXPIRED),
-        (("lane-deaf", *OPEN, "--deadline", "2"), 13, State.UNKNOWN),
+        (("lane-deaf", "hold_open", "duration=60", "--deadline", "2"), 13, State.UNKNOWN),
         (("meter-gone", "restore", "--wait", "0"), 14, State.QUEUED),
     ],
 )
