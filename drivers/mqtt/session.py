@@ -283,9 +283,18 @@ async def _subscribe(client: aiomqtt.Client, broker: Broker, filters: Sequence[s
             answers = await client.subscribe([(name, options) for name in part])
         else:
             answers = await client.subscribe([(name, _QOS) for name in part])
+        _heed_cancellation()
         for name, answer in zip(part, answers, strict=False):
             if isinstance(answer, ReasonCode) and answer.value >= _REFUSED:
                 raise aiomqtt.MqttError(f"the broker refuses {name}")
+
+
+def _heed_cancellation() -> None:
+    """End a cancelled task. aiomqtt waits by `asyncio.wait_for`, which in Python 3.11 forgets a
+    cancellation that comes in the same turn of the loop as the answer."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _close(client: aiomqtt.Client) -> None:
