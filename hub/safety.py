@@ -231,6 +231,11 @@ class Safety:
         limit = self._rules.brake_limit(len(self._devices))
         return not self._brake.lets(hazard, device, command, limit)
 
+    @property
+    def approval_s(self) -> float:
+        """How long what is held waits for its second person."""
+        return self._rules.approval_s
+
     def let(self, hazard: Hazard, device: str, command: str, age_s: float = 0.0) -> None:
         """It was let go, by a second person or before the hub started."""
         self._brake.count(hazard, device, command, age_s)

@@ -4,6 +4,7 @@
 fire = ["lane-1.fire_alarm"]   # any of them true, bad, stale or not seen yet is fire
 brake_percent = 1              # cut or open of more devices than this in 10 minutes …
 brake_devices = 20             # … or than this waits for a second person
+approval_s = 120               # how long it waits for that person
 rate_per_minute = 30           # commands to one device
 """
 
@@ -18,6 +19,7 @@ from hub.toml_table import Table
 
 BRAKE_DEVICES_MAX = 20
 _RATE_MAX = 600
+_APPROVAL_MAX_S = 3_600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +37,7 @@ class SafetyRules:
     fire: tuple[FireInput, ...] = ()
     brake_percent: float = 1.0
     brake_devices: int = BRAKE_DEVICES_MAX
+    approval_s: float = 120.0
     rate_per_minute: int = 30
 
     def brake_limit(self, devices: int) -> int:
@@ -54,10 +57,19 @@ def read_safety(
         raise table.wrong("brake_percent", percent, "write a number above 0 and up to 100")
     brake = _whole(table, "brake_devices", BRAKE_DEVICES_MAX, BRAKE_DEVICES_MAX)
     rate = _whole(table, "rate_per_minute", 30, _RATE_MAX)
+    approval_s = table.positive("approval_s", 120.0)
+    if approval_s > _APPROVAL_MAX_S:
+        raise table.wrong("approval_s", approval_s, f"write seconds up to {_APPROVAL_MAX_S:.0f}")
     for key, value in table.rest().items():
-        known = "fire, brake_percent, brake_devices, rate_per_minute"
+        known = "fire, brake_percent, brake_devices, approval_s, rate_per_minute"
         raise table.wrong(key, value, "an unknown key; known: " + known)
-    return SafetyRules(fire=fire, brake_percent=percent, brake_devices=brake, rate_per_minute=rate)
+    return SafetyRules(
+        fire=fire,
+        brake_percent=percent,
+        brake_devices=brake,
+        approval_s=approval_s,
+        rate_per_minute=rate,
+    )
 
 
 def _fire_input(table: Table, text: str, devices: Mapping[str, Device]) -> FireInput:

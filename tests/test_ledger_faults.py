@@ -24,7 +24,7 @@ from tests.ledger_child import add, audited, numbers
 
 ROOT = Path(__file__).parent.parent
 CLOCK = SystemClock()
-NEWEST = "0003"
+NEWEST = "0004"
 
 
 def child(*arguments: str) -> subprocess.Popen[str]:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from hub import ConfigError, State, audit
-from hub.commands import CommandError, Refusal
+from hub.commands import CommandError, Record, Refusal
 from hub.safety import StillAlarm
 from hub.safety_rules import SafetyRules, read_safety
 from tests.command_bench import Hub, Site, fire_input, on_virtual_time, order
-from tests.scripted_device import scripted
+from tests.scripted_device import Behaviour, scripted
 from tests.virtual_loop import run_virtual
 
 
@@ -181,6 +181,103 @@ def test_more_than_twenty_devices_wait_for_a_second_person(tmp_path: Path) -> No
     on_virtual_time(site, scene)
 
 
+ONE_AT_A_TIME = SafetyRules()  # of so few devices, one goes without a second person
+
+
+async def held_open(hub: Hub) -> Record:
+    """An opening that waits for a second person."""
+    await hub.end(await hub.send("gate-1", "open"))
+    record = await hub.send("gate-2", "open")
+    assert record.held
+    return record
+
+
+def test_a_held_opening_may_be_approved_for_two_minutes_and_its_deadline_begins_then(
+    tmp_path: Path,
+) -> None:
+    site = Site(tmp_path, machines=2, rules=ONE_AT_A_TIME)
+    machine = site.machines["gate-2"]
+
+    async def scene(hub: Hub) -> None:
+        record = await held_open(hub)
+        assert record.expires_ms - record.created_ms == 120_000
+        await hub.clock.sleep(119)
+        approved_s, now_ms = hub.clock.monotonic_s(), hub.clock.now_ms()
+        approved = await hub.control.commands.approve(record.id, "bob")
+        assert approved.expires_ms - now_ms == pytest.approx(5_000, abs=5)
+        assert (await hub.end(record)).state is State.CONFIRMED
+        assert [effect.at_s < approved_s + 5 for effect in machine.effects] == [True]
+
+    on_virtual_time(site, scene)
+
+
+async def stuck_for_two_seconds(site: Site, hub: Hub) -> Record:
+    """An opening approved after a minute that did not get through for two seconds."""
+    record = await held_open(hub)
+    await hub.clock.sleep(60)
+    site.machines["gate-2"].script = [Behaviour.AWAY]
+    approved = await hub.control.commands.approve(record.id, "bob")
+    await hub.clock.sleep(2)
+    return approved
+
+
+async def is_too_late(site: Site, hub: Hub, record: Record) -> bool:
+    """Whether it is still tried until five seconds after its approval, and then never again."""
+    await hub.clock.sleep(2.9)
+    before = await hub.control.commands.get(record.id)
+    site.machines["gate-2"].script = [Behaviour.AWAY, Behaviour.WORKS]
+    ended = await hub.end(record)
+    return (before.state, ended.state) == (State.QUEUED, State.EXPIRED)
+
+
+def test_an_approved_opening_that_does_not_get_through_is_never_late(tmp_path: Path) -> None:
+    site = Site(tmp_path, machines=2, rules=ONE_AT_A_TIME)
+
+    async def scene(hub: Hub) -> None:
+        assert await is_too_late(site, hub, await stuck_for_two_seconds(site, hub))
+
+    on_virtual_time(site, scene)
+    assert site.machines["gate-2"].effects == []
+
+
+def test_an_approved_opening_is_never_late_over_a_restart(tmp_path: Path) -> None:
+    site = Site(tmp_path, machines=2, rules=ONE_AT_A_TIME)
+
+    async def main() -> None:
+        async with site.hub() as hub:
+            record = await stuck_for_two_seconds(site, hub)
+        async with site.hub() as hub:
+            assert await is_too_late(site, hub, record)
+
+    run_virtual(main())
+    assert site.machines["gate-2"].effects == []
+
+
+@pytest.mark.parametrize(
+    ("waits_s", "words"), [(121.0, "it has expired: held, and not approved in time"), (120.1, "")]
+)
+def test_approving_what_is_over_says_what_happened(
+    tmp_path: Path, waits_s: float, words: str
+) -> None:
+    site = Site(tmp_path, machines=2, rules=ONE_AT_A_TIME)
+
+    async def scene(hub: Hub) -> None:
+        approve = hub.control.commands.approve
+        record = await held_open(hub)
+        await hub.clock.sleep(waits_s)
+        with pytest.raises(CommandError, match=words or "it has expired") as caught:
+            await approve(record.id, "bob")
+        assert caught.value.kind is Refusal.ENDED
+        [done] = await hub.control.commands.recent(device="gate-1")
+        with pytest.raises(CommandError, match="it has ended, confirmed"):
+            await approve(done.id, "bob")
+        with pytest.raises(CommandError, match="no command") as caught:
+            await approve("0" * 26, "bob")
+        assert caught.value.kind is Refusal.UNKNOWN_ID
+
+    on_virtual_time(site, scene)
+
+
 def test_the_brake_remembers_over_a_restart(tmp_path: Path) -> None:
     site = Site(tmp_path, machines=25, rules=SafetyRules(brake_percent=100))
 
@@ -223,6 +320,7 @@ KNOWN = {"gate-1": scripted("gate-1")}
         ({"brake_devices": 21}, "safety.brake_devices"),
         ({"brake_percent": 101}, "safety.brake_percent"),
         ({"rate_per_minute": 0}, "safety.rate_per_minute"),
+        ({"approval_s": 3601}, "safety.approval_s"),
         ({"fires": []}, "safety.fires"),
     ],
 )

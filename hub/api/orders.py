@@ -68,7 +68,8 @@ class WaitAsked(Asked):
 
 
 class CommandShown(Shown):
-    """A command as it stands; `held` waits for a second person, `proof` is the reading that confirmed it."""
+    """A command as it stands; `held` waits for a second person until `expires_ms`, `proof` is the reading
+    that confirmed it."""
 
     id: str
     device: str
@@ -174,7 +175,7 @@ async def get_command(
 
 @router.post("/{command}/approve", dependencies=[allow(*OPERATORS)])
 async def approve(parts: Parts, who: Who, command: CommandId) -> CommandShown:
-    """Let a held command go; only a second person may."""
+    """Let a held command go; only a second person may. Its deadline begins now."""
     await _mine(parts, who, command)
     return _command(who, await parts.commands.approve(command, who.actor))
 

@@ -68,6 +68,7 @@ _REFUSALS = {
     Refusal.OFFLINE: 409,
     Refusal.TOO_MANY: 429,
     Refusal.NOT_HELD: 409,
+    Refusal.ENDED: 409,
     Refusal.SAME_PERSON: 403,
 }
 # Said in the same words whether there is none or this key may not know.

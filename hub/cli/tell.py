@@ -145,7 +145,9 @@ def send(
 
 
 def _sentence(row: CommandRow) -> str:
-    held = ", held until a second person approves it" if row.held and not row.state.final else ""
+    held = ""
+    if row.held and not row.state.final:
+        held = f", held until a second person approves it, at the latest {when(row.expires_ms)} UTC"
     reason = f": {row.reason}" if row.reason else ""
     return f"{row.id} {row.device} {row.name} {row.state}{reason}{held}"
 

@@ -13,7 +13,7 @@ from hub.command import CommandSpec, Outcome, Repeat
 from hub.commands import rows
 from hub.commands.life import Answered, AnsweredLate, Event, Life, Over, Sent, after
 from hub.commands.order import CommandError, Order, Record, Refusal, canonical
-from hub.errors import StoreDamaged, StoreError
+from hub.errors import HubError, StoreDamaged, StoreError
 from hub.ledger import Ledger
 from hub.model import Device
 from hub.points import Scalar
@@ -123,11 +123,20 @@ class Book:
             await self._settle(command, life, None, proof)
 
     async def approve(self, command: OpenCommand, actor: str) -> Record:
-        """A second person lets a held command go. Raises CommandError when it is too late."""
-        record, now_ms = command.record, self._clock.now_ms()
-        command.record = await self._ledger.run(
-            lambda connection: rows.approve(connection, record, actor, now_ms)
-        )
+        """A second person lets a held command go: its deadline begins now, before this is on disk.
+
+        Raises CommandError when it is held no more, and StoreError.
+        """
+        record, now_ms, waited_s = command.record, self._clock.now_ms(), command.deadline_s
+        command.deadline_s = self._clock.monotonic_s() + record.deadline_ms / 1000
+        expires_ms = record.expires_ms + round((command.deadline_s - waited_s) * 1000)
+        try:
+            command.record = await self._ledger.run(
+                lambda connection: rows.approve(connection, record, actor, expires_ms, now_ms)
+            )
+        except HubError:
+            command.deadline_s = waited_s
+            raise
         return command.record
 
     async def ended(self, command: str, timeout_s: float) -> None:

@@ -96,14 +96,19 @@ class Commands:
         return await self.get(command)
 
     async def approve(self, command: str, actor: str) -> Record:
-        """A second person lets a held command go; raises CommandError and StoreError."""
+        """A second person lets a held command go, and its deadline begins.
+
+        Raises CommandError and StoreError.
+        """
         found = self._open.get(command)
         if found is None:
-            raise _unknown_id(command)
+            raise _ended(await self.get(command))
         if not found.record.held:
             raise CommandError(Refusal.NOT_HELD, "", "it waits for nobody")
         if actor == found.record.actor:
             raise CommandError(Refusal.SAME_PERSON, "actor", "a second person must approve it")
+        if self._clock.monotonic_s() >= found.deadline_s:
+            raise CommandError(Refusal.ENDED, "", "it has expired")
         record = await self.book.approve(found, actor)
         self._safety.let(found.spec.hazard, found.device.id, found.record.id)
         self._queued(found)
@@ -149,6 +154,11 @@ class Commands:
         command.number = self._number
         self._open[command.record.id] = command
         self._queued(command)
+
+
+def _ended(record: Record) -> CommandError:
+    word = "it has expired" if record.state is State.EXPIRED else f"it has ended, {record.state}"
+    return CommandError(Refusal.ENDED, "", f"{word}: {record.reason}".removesuffix(": "))
 
 
 def _unknown_id(command: str) -> CommandError:

@@ -41,6 +41,8 @@ class Judge:
             raise CommandError(Refusal.TOO_MANY, "", "too many commands are waiting")
         name = self._clock.new_id()
         self._admit(name, device, spec)
+        held = self._safety.holds(spec.hazard, device.id, name)
+        waits_s = self._safety.approval_s if held else wanted_s
         now_ms = self._clock.now_ms()
         record = Record(
             id=name,
@@ -53,9 +55,10 @@ class Judge:
             priority=order.priority,
             state=State.QUEUED,
             reason="",
-            held=self._safety.holds(spec.hazard, device.id, name),
+            held=held,
             created_ms=now_ms,
-            expires_ms=now_ms + round(wanted_s * 1000),
+            expires_ms=now_ms + round(waits_s * 1000),
+            deadline_ms=round(wanted_s * 1000),
             sent_ms=None,
             finished_ms=None,
             attempts=0,
@@ -67,7 +70,7 @@ class Judge:
             device=device,
             spec=spec,
             life=Life(),
-            deadline_s=self._clock.monotonic_s() + wanted_s,
+            deadline_s=self._clock.monotonic_s() + waits_s,
         )
 
     def _admit(self, command: str, device: Device, spec: CommandSpec) -> None:

@@ -33,6 +33,7 @@ class Refusal(StrEnum):
     OFFLINE = "offline"
     TOO_MANY = "too_many"  # of this device in a minute, or waiting at all
     NOT_HELD = "not_held"
+    ENDED = "ended"
     SAME_PERSON = "same_person"
 
 
@@ -81,7 +82,8 @@ class Order:
 class Record:
     """A command as it stands in the ledger; times in UTC ms, None when not yet.
 
-    `held` waits for a second person. `arguments` are complete once it was sent. `proof` is the reading
+    `held` waits for a second person, until `expires_ms`; with the approval its deadline of `deadline_ms`
+    begins, and `expires_ms` moves. `arguments` are complete once it was sent. `proof` is the reading
     that confirmed it, as JSON.
     """
 
@@ -98,6 +100,7 @@ class Record:
     held: bool
     created_ms: int
     expires_ms: int
+    deadline_ms: int
     sent_ms: int | None
     finished_ms: int | None
     attempts: int

@@ -86,6 +86,7 @@ def add(connection: Connection, record: Record, body_hash: str, uptime_ms: int) 
             created_ms=record.created_ms,
             created_uptime_ms=uptime_ms,
             expires_ms=record.expires_ms,
+            deadline_ms=record.deadline_ms,
             nonce=record.nonce,
         )
     )
@@ -190,12 +191,14 @@ def attempts(connection: Connection, command: str) -> list[tuple[Attempt, tuple[
     ]
 
 
-def approve(connection: Connection, record: Record, actor: str, time_ms: int) -> Record:
+def approve(
+    connection: Connection, record: Record, actor: str, expires_ms: int, time_ms: int
+) -> Record:
     """A second person lets a held command go; raises CommandError when it is held no more."""
     changed = connection.execute(
         update(_t)
         .where(_t.c.id == record.id, _t.c.state == str(State.QUEUED), _t.c.held)
-        .values(held=False)
+        .values(held=False, expires_ms=expires_ms)
     )
     if changed.rowcount != 1:
         raise CommandError(Refusal.NOT_HELD, "", "it is held no more")
@@ -206,11 +209,11 @@ def approve(connection: Connection, record: Record, actor: str, time_ms: int) ->
         record,
         actor,
         "approved",
-        canonical({"held": True}),
-        canonical({"held": False}),
+        canonical({"held": True, "expires_ms": record.expires_ms}),
+        canonical({"held": False, "expires_ms": expires_ms}),
         time_ms,
     )
-    return replace(record, held=False)
+    return replace(record, held=False, expires_ms=expires_ms)
 
 
 def _frames(connection: Connection, command: str, attempt: int) -> tuple[Frame, ...]:
@@ -244,6 +247,7 @@ def _record(row: Row[tuple[object, ...]]) -> Record:
         held=row.held,
         created_ms=row.created_ms,
         expires_ms=row.expires_ms,
+        deadline_ms=row.deadline_ms,
         sent_ms=row.sent_ms,
         finished_ms=row.finished_ms,
         attempts=row.attempts,
