@@ -16,12 +16,13 @@ from sqlalchemy import Connection, insert, select, update
 
 from hub import audit
 from hub.clock import Clock
-from hub.command import Hazard
+from hub.command import CommandSpec, Hazard
+from hub.confidence import Confidence
 from hub.errors import HubError, StoreError
 from hub.ledger import Ledger, tables
 from hub.model import Device, Reading
 from hub.presence import is_stale
-from hub.safety_rules import FireInput, SafetyRules
+from hub.safety_rules import FireInput, SafetyRules, command_name
 
 LATCH = "fire"
 DEBOUNCE_S = 0.2  # inputs must have been quiet this long before a person may reset
@@ -223,6 +224,16 @@ class Safety:
             return ""
         state = self.latch.state()
         return f"fire: {state.reason}" if state.forbids else ""
+
+    def unproven(self, device: Device, spec: CommandSpec) -> str:
+        """Why this device may not be told what its product takes only as an assumption; empty when it may."""
+        name = command_name(device.profile, spec)
+        if spec.confidence is not Confidence.LOW or name in self._rules.allow_unproven:
+            return ""
+        because = f" ({spec.note})" if spec.note else ""
+        return (
+            f"unproven command{because}: try it on one device, then name {name} in allow_unproven"
+        )
 
     def holds(self, hazard: Hazard, device: str, command: str) -> bool:
         """Whether it must wait for a second person; if not it is counted. Fire holds back no opening."""

@@ -6,6 +6,7 @@ brake_percent = 1              # cut or open of more devices than this in 10 min
 brake_devices = 20             # … or than this waits for a second person
 approval_s = 120               # how long it waits for that person
 rate_per_minute = 30           # commands to one device
+allow_unproven = ["acrel_ddsy1352.credit"]   # PRODUCT.COMMAND whose bytes are an assumption, tried by you
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hub.command import CommandSpec
 from hub.model import Device
 from hub.points import POINTS, PointType
+from hub.profile import Profile
 from hub.toml_table import Table
 
 BRAKE_DEVICES_MAX = 20
@@ -39,6 +42,7 @@ class SafetyRules:
     brake_devices: int = BRAKE_DEVICES_MAX
     approval_s: float = 120.0
     rate_per_minute: int = 30
+    allow_unproven: tuple[str, ...] = ()
 
     def brake_limit(self, devices: int) -> int:
         """How many devices of so many may be cut, or opened, within 10 minutes; at least one."""
@@ -60,8 +64,11 @@ def read_safety(
     approval_s = table.positive("approval_s", 120.0)
     if approval_s > _APPROVAL_MAX_S:
         raise table.wrong("approval_s", approval_s, f"write seconds up to {_APPROVAL_MAX_S:.0f}")
+    unproven = table.texts("allow_unproven")
+    for text in unproven:
+        _check_command(table, text, devices)
     for key, value in table.rest().items():
-        known = "fire, brake_percent, brake_devices, approval_s, rate_per_minute"
+        known = "fire, brake_percent, brake_devices, approval_s, rate_per_minute, allow_unproven"
         raise table.wrong(key, value, "an unknown key; known: " + known)
     return SafetyRules(
         fire=fire,
@@ -69,7 +76,24 @@ def read_safety(
         brake_devices=brake,
         approval_s=approval_s,
         rate_per_minute=rate,
+        allow_unproven=unproven,
     )
+
+
+def command_name(profile: Profile, spec: CommandSpec) -> str:
+    """How a command is named in `allow_unproven`."""
+    return f"{profile.id}.{spec.name}"
+
+
+def _check_command(table: Table, text: str, devices: Mapping[str, Device]) -> None:
+    known = (
+        command_name(device.profile, spec)
+        for device in devices.values()
+        for spec in device.profile.commands.values()
+    )
+    if text not in known:
+        hint = 'write "PRODUCT.COMMAND" of a configured device'
+        raise table.wrong("allow_unproven", text, hint)
 
 
 def _fire_input(table: Table, text: str, devices: Mapping[str, Device]) -> FireInput:

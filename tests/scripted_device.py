@@ -75,6 +75,12 @@ repeat = "never"
 hazard = "start"
 deadline_s = 30
 confirm_s = 2
+[commands.dose]
+meaning = "something whose bytes nobody has seen on a device"
+confirm = [{ point = "relay_8", equals = true }]
+repeat = "verify"
+confidence = "low"
+note = "the bytes are assumed"
 [commands.text]
 meaning = "words on the display"
 arguments = { words = { type = "text", maximum = 20, meaning = "what to show" } }

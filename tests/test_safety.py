@@ -308,6 +308,46 @@ def test_what_is_held_stays_held_over_a_restart(tmp_path: Path) -> None:
     run_virtual(main())
 
 
+def test_an_unproven_command_is_refused_with_its_reason(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+
+    async def scene(hub: Hub) -> None:
+        with pytest.raises(CommandError, match="unproven command") as caught:
+            await hub.send("gate-1", "dose")
+        assert (caught.value.kind, caught.value.field) == (Refusal.UNPROVEN, "name")
+        assert "the bytes are assumed" in caught.value.text
+        assert "scripted.dose" in caught.value.text
+
+    on_virtual_time(site, scene)
+    assert site.machines["gate-1"].tries == []
+
+
+def test_an_unproven_command_goes_where_the_site_allows_it(tmp_path: Path) -> None:
+    rules = read_safety("site.toml", {"allow_unproven": ["scripted.dose"]}, KNOWN)
+    site = Site(tmp_path, rules=rules)
+
+    async def scene(hub: Hub) -> None:
+        await hub.end(await hub.send("gate-1", "dose"))
+
+    on_virtual_time(site, scene)
+    assert len(site.machines["gate-1"].tries) > 0
+
+
+def test_an_unproven_command_that_waits_is_refused_when_the_site_allows_it_no_more(
+    tmp_path: Path,
+) -> None:
+    site = Site(tmp_path, rules=SafetyRules(allow_unproven=("scripted.dose",)))
+    site.machines["gate-1"].script = [Behaviour.AWAY]
+
+    async def scene(hub: Hub) -> None:
+        record = await hub.send("gate-1", "dose")
+        await hub.clock.sleep(1)
+        hub.control.configure(site.links, SafetyRules())
+        assert (await hub.end(record)).state is State.REFUSED
+
+    on_virtual_time(site, scene)
+
+
 KNOWN = {"gate-1": scripted("gate-1")}
 
 
@@ -322,6 +362,9 @@ KNOWN = {"gate-1": scripted("gate-1")}
         ({"rate_per_minute": 0}, "safety.rate_per_minute"),
         ({"approval_s": 3601}, "safety.approval_s"),
         ({"fires": []}, "safety.fires"),
+        ({"allow_unproven": ["scripted"]}, "safety.allow_unproven"),
+        ({"allow_unproven": ["scripted.fly"]}, "safety.allow_unproven"),
+        ({"allow_unproven": ["unheard_of.dose"]}, "safety.allow_unproven"),
     ],
 )
 def test_a_mistake_in_the_rules_names_its_key(entries: dict[str, object], key: str) -> None:

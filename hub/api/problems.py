@@ -64,6 +64,7 @@ _REFUSALS = {
     Refusal.INVALID_ARGUMENT: 422,
     Refusal.CONFLICT: 409,
     Refusal.UNSAFE: 403,
+    Refusal.UNPROVEN: 403,
     Refusal.OBSERVE_ONLY: 409,
     Refusal.OFFLINE: 409,
     Refusal.TOO_MANY: 429,

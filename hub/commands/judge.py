@@ -77,6 +77,9 @@ class Judge:
         if self._registry.only_observes(device):
             text = f"link {device.link} only observes"
             raise CommandError(Refusal.OBSERVE_ONLY, "device", text)
+        unproven = self._safety.unproven(device, spec)
+        if unproven:
+            raise CommandError(Refusal.UNPROVEN, "name", unproven)
         unsafe = self._safety.forbids(spec.hazard)
         if unsafe:
             raise CommandError(Refusal.UNSAFE, "name", unsafe)

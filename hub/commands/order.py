@@ -29,6 +29,7 @@ class Refusal(StrEnum):
     INVALID_ARGUMENT = "invalid_argument"
     CONFLICT = "conflict"  # the key was used for something else
     UNSAFE = "unsafe"  # the fire latch
+    UNPROVEN = "unproven"  # its bytes are an assumption that the site does not allow
     OBSERVE_ONLY = "observe_only"
     OFFLINE = "offline"
     TOO_MANY = "too_many"  # of this device in a minute, or waiting at all

@@ -81,6 +81,7 @@ class Flight:
                 await self._end(None)
             return Clearance.NO
         forbidden = self._rules.forbids(command.spec.hazard)
+        forbidden = forbidden or self._rules.unproven(command.device, command.spec)
         if not forbidden and self._registry.only_observes(command.device):
             forbidden = f"link {command.device.link} only observes"
         if forbidden:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from hub.clock import Clock
-from hub.command import Command, Expect, Hazard, Outcome
+from hub.command import Command, CommandSpec, Expect, Hazard, Outcome
 from hub.commands import OpenCommand
-from hub.model import Reading
+from hub.model import Device, Reading
 from hub.points import Scalar
 
 _KEPT_MAX = 64
@@ -34,6 +34,9 @@ class Rules(Protocol):
 
     def forbids(self, hazard: Hazard) -> str:
         """Why a command of this hazard may not be sent now; empty when it may."""
+
+    def unproven(self, device: Device, spec: CommandSpec) -> str:
+        """Why this device may not be told what its product takes only as an assumption; empty when it may."""
 
 
 class Watch:
