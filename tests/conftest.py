@@ -39,6 +39,15 @@ def postgresql(postgresql_cluster: PostgreSQL) -> Iterator[Database]:
         yield database
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where an empty ledger may be: a file, and a database of a server."""
+    if request.param == "sqlite":
+        return tmp_path / "ledger.db"
+    database: Database = request.getfixturevalue("postgresql")
+    return database.url
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Campaigns take their size and seed from the command line; both are short in CI."""
     parser.addoption("--rounds", type=int, default=10, help="rounds of kill and fault campaigns")

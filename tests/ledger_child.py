@@ -16,6 +16,7 @@ import signal
 import sys
 from pathlib import Path
 
+import structlog
 from sqlalchemy import Connection, Engine, event, func, insert, select
 
 from hub import StoreError, SystemClock, audit
@@ -109,6 +110,7 @@ async def hold(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     place = Path(sys.argv[2])
     match sys.argv[1]:
         case "write":
