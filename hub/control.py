@@ -39,6 +39,7 @@ class Control:
         """Go by these links and rules from now on."""
         self.registry.configure(links)
         self.safety.configure(rules, self.registry.devices())
+        self.dispatcher.configure()
 
     async def start(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """Take up what an earlier run left open, and serve; cancel the tasks to stop. Raises StoreError."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from hub import Clock, Driver, Link, Priority, Reading, VirtualClock
 from hub.commands import Order, Record
 from hub.control import Control
+from hub.dispatch import Wire
 from hub.ingest import Ingest
 from hub.ledger import Ledger, open_ledger
 from hub.points import Scalar
@@ -81,9 +82,10 @@ class Hub:
                 ledger=self.ledger,
                 clock=self.clock,
                 presence=self.ingest.presence,
-                wire=supervisor,
+                wire=self._site.wire(supervisor),
             )
             self.control.configure(self._site.links, self._site.rules)
+            self._supervisor = supervisor
             await supervisor.apply(self._site.links)
             others = await self.control.start(tasks)
             try:
@@ -92,6 +94,14 @@ class Hub:
                 for task in others:
                     task.cancel()
                 await supervisor.stop()
+
+    async def reload(self, *links: Link) -> None:
+        """Go by these links from now on, as the daemon does."""
+        self.ingest.configure(
+            [device for link in links for device in link.devices], [link.id for link in links]
+        )
+        await self._supervisor.apply(links)
+        self.control.configure(links, self._site.rules)
 
     async def send(self, device: str, name: str, **arguments: Scalar) -> Record:
         """Submit with a key of its own."""
@@ -138,6 +148,7 @@ class Site:
                 devices=tuple(scripted(name) for name in names),
             ),
         )
+        self.wire: Callable[[Wire], Wire] = lambda wire: wire
         self._clock: JumpingClock | None = None
 
     @property

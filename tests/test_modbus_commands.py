@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,17 @@ async def test_each_command_has_its_effect_once_and_an_ordinary_reading_shows_it
             assert (outcome.answer, outcome.reason) == (Answer.ACKNOWLEDGED, ""), (device, name)
             assert effects(town.campus, device)[done:] == [effect], (device, name)
             assert await confirmed(town, device, name, arguments)
+
+
+async def test_a_device_that_a_reload_took_from_the_bus_is_told_and_asked_nothing(
+    campus: CampusFactory, tmp_path: Path
+) -> None:
+    async with town_at_work(campus, site(tmp_path)) as town:
+        (board,) = (item for item in town.work.link.devices if item.id == "board")
+        gone = command_for(replace(board, id="board-2"), "cut_1")
+        outcome = await town.work.driver.execute(gone)
+        town.work.driver.refresh("board-2")
+    assert (outcome.answer, outcome.reason) == (Answer.NOT_SENT, "no such unit")
 
 
 async def test_money_is_credited_once_for_each_purchase_count(

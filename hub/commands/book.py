@@ -27,7 +27,7 @@ class OpenCommand:
 
     `not_before_s` keeps it waiting after a try that certainly did not go. `recovered` ones may have been
     sent by an earlier run of the hub: they are only looked at. `late` holds answers nobody has taken yet.
-    `number` counts commands as they came.
+    `number` counts commands as they came. `stop` says why it must go no further; empty while it may.
     """
 
     record: Record
@@ -39,6 +39,7 @@ class OpenCommand:
     recovered: bool = False
     late: list[AnsweredLate] = field(default_factory=list)
     number: int = 0
+    stop: str = ""
 
     @property
     def urgency(self) -> tuple[int, int]:

@@ -105,6 +105,13 @@ def after(life: Life, event: Event, repeat: Repeat) -> Life:
             return _over(life, event, repeat)
 
 
+def broken_off(life: Life, reason: str) -> Event:
+    """The end of a command that must go no further: unknown when it may have been done, else refused."""
+    if life.doubts:
+        return Over(shown=None, certain=False, reason=reason)
+    return Denied(reason=reason)
+
+
 def may_try_again(life: Life, repeat: Repeat, shown: bool | None) -> bool:
     """Whether silence allows one more try, given what the last look told."""
     if life.state.final or life.doubts >= ATTEMPTS_MAX:

@@ -9,7 +9,7 @@ from enum import Enum, auto
 from hub.clock import Clock
 from hub.command import Answer, Command, Offline, Outcome, Repeat, State, is_seen
 from hub.commands import Book, CommandError, OpenCommand
-from hub.commands.life import Denied, Over, Shown, may_try_again, pause_s
+from hub.commands.life import Denied, Over, Shown, broken_off, may_try_again, pause_s
 from hub.commands.order import canonical, checked
 from hub.dispatch.lane import Lane, Rules, Watch, Wire
 from hub.errors import StoreError
@@ -57,6 +57,9 @@ class Flight:
     async def run(self) -> None:
         """Returns when the command has ended or must wait; its `not_before_s` says until when."""
         command = self._command
+        if command.stop:
+            await self._stop()
+            return
         if command.recovered:
             await self._look_back()
             return
@@ -76,6 +79,9 @@ class Flight:
     async def _clear(self, arguments: dict[str, Scalar]) -> Clearance:
         """Check everything that must hold before the wire, and fill what the device must say first."""
         command, now_s = self._command, self._clock.monotonic_s()
+        if command.stop:
+            await self._stop()
+            return Clearance.NO
         if now_s >= command.deadline_s:
             if not command.life.doubts:
                 await self._end(None)
@@ -123,7 +129,7 @@ class Flight:
         watch = self._lane.watch = Watch(clock.now_ms())
         end_s = min(command.deadline_s, clock.monotonic_s() + command.spec.confirm_s)
         while not points <= {*watch.values} and (now_s := clock.monotonic_s()) < end_s:
-            if self._lane.is_overtaken(command, now_s):
+            if command.stop or self._lane.is_overtaken(command, now_s):
                 break
             self._wire.refresh(command.device.link, command.device.id)
             await self._lane.rest(min(end_s, now_s + LOOK_PERIOD_S), clock)
@@ -148,6 +154,8 @@ class Flight:
     async def _execute(self) -> Outcome:
         command = self._command
         left_s = command.deadline_s - self._clock.monotonic_s()
+        if command.stop:
+            return Outcome(answer=Answer.NOT_SENT, reason=command.stop)
         if left_s <= 0:
             return Outcome(answer=Answer.NOT_SENT, reason="its time was over")
         now_ms = self._clock.now_ms()
@@ -195,7 +203,11 @@ class Flight:
         acknowledged = command.life.state is State.ACKNOWLEDGED
         if command.spec.repeat is Repeat.NEVER or (acknowledged and not command.spec.confirm):
             return True
-        return self._lane.is_overtaken(command, now_s)
+        return bool(command.stop) or self._lane.is_overtaken(command, now_s)
+
+    def _is_gone(self) -> bool:
+        """Whether nothing can be seen of the device any more."""
+        return self._registry.device(self._command.device.id) is None
 
     async def _look_back(self) -> None:
         """After a start: look only; it is never told again."""
@@ -223,7 +235,9 @@ class Flight:
         look_s = clock.monotonic_s()
         while not await self._is_ended() and (now_s := clock.monotonic_s()) < end_s:
             told = is_seen(command.spec.confirm, self._lane.watch.values, command.record.arguments)
-            if told is not None if is_last else self._lane.is_overtaken(command, now_s):
+            if self._is_gone() or (
+                told is not None if is_last else self._lane.is_overtaken(command, now_s)
+            ):
                 return
             if now_s >= look_s:
                 self._wire.refresh(command.device.link, command.device.id)
@@ -241,7 +255,11 @@ class Flight:
         return command.life.state.final
 
     async def _end(self, shown: bool | None, *, certain: bool = False, reason: str = "") -> None:
+        reason = reason or self._command.stop
         await self._book.note(self._command, Over(shown=shown, certain=certain, reason=reason))
+
+    async def _stop(self) -> None:
+        await self._book.note(self._command, broken_off(self._command.life, self._command.stop))
 
     async def _deny(self, reason: str) -> Clearance:
         await self._book.note(self._command, Denied(reason=reason))

@@ -103,15 +103,17 @@ class Lane:
         ready = [
             command
             for command in self.waiting
-            if not command.record.held and self._ready_s(command) <= now_s
+            if command.stop or (not command.record.held and self._ready_s(command) <= now_s)
         ]
-        return min(ready, key=lambda one: (not one.recovered, one.urgency), default=None)
+        return min(
+            ready, key=lambda one: (not one.stop, not one.recovered, one.urgency), default=None
+        )
 
     def is_overtaken(self, command: OpenCommand, now_s: float) -> bool:
         """Whether something strictly more urgent could go now, or anything, after a mere look back."""
         return any(
             (command.recovered > other.recovered or other.record.priority < command.record.priority)
-            and not other.record.held
+            and not (other.record.held or other.stop)
             and other.not_before_s <= now_s < other.deadline_s
             for other in self.waiting
         )
