@@ -177,6 +177,8 @@ class ServerBooks:
 
     def hang_up(self) -> None:
         """Give up a server that does not answer; for any thread. What is under way fails."""
+        self._refusal = f"{self.name}: no answer"
+        self._next_try_s = self._clock.monotonic_s() + _FIRST_PAUSE_S
         for session in tuple(self._sessions):
             with (
                 suppress(OSError, psycopg.Error),
