@@ -67,17 +67,20 @@ def append(
     after: str,
     time_ms: int,
 ) -> None:
-    """One more row, in the caller's transaction: the change and its row are on disk together or neither."""
+    """One more row, in the caller's transaction: the change and its row are on disk together or neither.
+
+    A NUL, which not every database keeps in a text, is written as its picture.
+    """
     last = head(connection)
     row = AuditRow(
         number=last.number + 1,
         time_ms=time_ms,
-        actor=actor,
-        cause=cause,
-        subject=subject,
-        action=action,
-        before=before,
-        after=after,
+        actor=_drawn(actor),
+        cause=_drawn(cause),
+        subject=_drawn(subject),
+        action=_drawn(action),
+        before=_drawn(before),
+        after=_drawn(after),
     )
     seal = _seal(last.hash, row)
     connection.execute(_ADD, asdict(row) | {"hash": seal})
@@ -121,6 +124,10 @@ def verify(connection: Connection, *, noted: Head = BEGINNING) -> Broken | None:
             last = Head(number=row.number, hash=found.hash)
         if len(step) < _STEP:
             return _check_end(connection, last, noted)
+
+
+def _drawn(text: str) -> str:
+    return text.replace("\0", "\u2400")
 
 
 def _check(last: Head, row: AuditRow, seal: str, noted: Head) -> Broken | None:

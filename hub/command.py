@@ -231,7 +231,10 @@ def _number_mistake(argument: Argument, value: Scalar) -> str:
     hint = f"write a {'whole ' if whole else ''}number {span}"
     if isinstance(value, bool | str) or (whole and not isinstance(value, int)):
         return hint
-    if not math.isfinite(value) or not argument.minimum <= value <= argument.maximum:
+    finite = isinstance(value, int) or math.isfinite(
+        value
+    )  # a whole number may be too big for a float
+    if not finite or not argument.minimum <= value <= argument.maximum:
         return hint
     if whole and (Fraction(value) * argument.factor).denominator != 1:
         return f"write a multiple of {1 / argument.factor}"

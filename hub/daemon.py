@@ -185,7 +185,8 @@ class Daemon:
             )
             for sink in sinks
         ]
-        health, reasons = judge(store, links, shown)
+        ledger = self._ledger.stats().reason
+        health, reasons = judge(store, links, shown, ledger)
         counts = self.ingest.presence.counts()
         return Status(
             health=health,
@@ -208,6 +209,7 @@ class Daemon:
             ],
             links=links,
             store=store,
+            ledger=ledger,
             sinks=shown,
         )
 
@@ -382,7 +384,7 @@ async def _serve(folder: Path, clock: Clock, stop: asyncio.Event, changed: async
         raise ConfigError(file=str(folder / HUB_FILE), key="data", found=found, hint=hint) from None
     async with (
         open_journal(config.data / "journal.db", clock=clock, options=options) as journal,
-        open_ledger(config.data / "ledger.db", clock=clock) as ledger,
+        open_ledger(config.ledger_place(), clock=clock) as ledger,
     ):
         with bind(config.api.listen) if config.api.listen else nullcontext() as listening:
             daemon = Daemon(

@@ -134,11 +134,18 @@ class Hub:
 
 
 class Site:
-    """Machines, links and rules that outlive every run of the hub; `folder` holds its ledger."""
+    """Machines, links and rules that outlive every run of the hub; `place` is its ledger's, else `folder`."""
 
-    def __init__(self, folder: Path, *, machines: int = 1, rules: SafetyRules = RULES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        machines: int = 1,
+        rules: SafetyRules = RULES,
+        place: Path | str = "",
+    ) -> None:
         names = [f"gate-{number}" for number in range(1, machines + 1)]
-        self.folder = folder
+        self.place = place or folder / "ledger.db"
         self.rules = rules
         self.machines = {name: Machine(name) for name in names}
         self.links: Sequence[Link] = (
@@ -161,9 +168,8 @@ class Site:
     @asynccontextmanager
     async def hub(self) -> AsyncIterator[Hub]:
         """One run of the hub; leaving kills it, as far as its tasks are concerned."""
-        place, executor = self.folder / "ledger.db", InlineExecutor()
         async with (
-            open_ledger(place, clock=self.clock, executor=executor) as ledger,
+            open_ledger(self.place, clock=self.clock, executor=InlineExecutor()) as ledger,
             Hub(ledger, self.clock, self).running() as hub,
         ):
             yield hub

@@ -158,7 +158,7 @@ CONDUCTS = [
     (Conduct.ONLY_ANSWERS, Answer.ACKNOWLEDGED, "", 0),
     (Conduct.ONLY_DOES, Answer.SILENT, "timeout", 1),
     (Conduct.ANSWERS_LATE, Answer.SILENT, "timeout", 1),
-    (Conduct.REFUSES, Answer.REFUSED, "device failure", 0),
+    (Conduct.REFUSES, Answer.REFUSED, "illegal value", 0),
 ]
 
 
@@ -202,7 +202,7 @@ EXCEPTIONS = [
     (1, Answer.REFUSED, "illegal function"),
     (2, Answer.REFUSED, "illegal address"),
     (3, Answer.REFUSED, "illegal value"),
-    (4, Answer.REFUSED, "device failure"),
+    (4, Answer.SILENT, "device failure"),
     (5, Answer.ACKNOWLEDGED, ""),
     (6, Answer.NOT_SENT, "busy"),
     (8, Answer.SILENT, "memory parity"),

@@ -7,8 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from drivers.mqtt.driver import open_driver
+from drivers.mqtt.telling import SHORTEST_S, shares
 from hub import Answer, ConfigError
 from simulators.campus import Campus, Play
 from simulators.conduct import Conduct
@@ -204,3 +207,13 @@ async def test_to_a_device_that_never_came_nothing_is_sent(
             outcome = await both.execute(both.command("meter", "cut"))
         assert (outcome.answer, outcome.reason) == (Answer.NOT_SENT, "nobody listens")
         assert made.heard("gate") == []
+
+
+@given(left_s=st.floats(SHORTEST_S, 86_400))
+def test_the_wait_for_the_broker_and_the_life_of_the_message_end_by_the_deadline(
+    left_s: float,
+) -> None:
+    patience_s, life_s = shares(left_s)
+    assert life_s >= 1
+    assert patience_s > 0.09
+    assert patience_s + life_s <= left_s + 1e-9

@@ -12,7 +12,7 @@ import pytest
 from drivers.mqtt.driver import open_driver
 from drivers.mqtt.session import Session, hold_session
 from drivers.mqtt.settings import Broker, read_broker
-from hub import Link, LinkError
+from hub import Link, LinkError, SystemClock
 from tests.mqtt_link import T0_S, device, mqtt_link, say, serving, state, until_up
 from tests.recording_host import RecordingHost
 from tests.servers import Server, free_port, mosquitto_server, running
@@ -269,7 +269,7 @@ async def test_what_waits_for_the_disk_is_bounded(tmp_path: Path) -> None:
 
     async def hold(broker: Broker) -> None:
         with pytest.raises(LinkError):  # what it always ends with
-            await hold_session(broker, [UP + "+/state"], serve)
+            await hold_session(broker, [UP + "+/state"], serve, SystemClock())
 
     lines = ("max_inflight_messages 0", "autosave_on_changes false")
     with running(mosquitto_server(tmp_path, *lines)) as server:

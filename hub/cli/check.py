@@ -69,6 +69,7 @@ def find_mistakes(folder: Path) -> tuple[HubConfig | None, Site | None, list[Con
     site: Site | None = None
     try:
         settings = load_config(folder)
+        settings.ledger_place()
     except ConfigError as error:
         errors.extend(_each(error))
     try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypedDict
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from hub import audit
 from hub.command import Answer, Frame, Outcome, Priority, State
@@ -19,6 +19,17 @@ from hub.ledger import tables
 _t = tables.commands
 _OPEN = tuple(state for state in State if not state.final)
 _MAYBE = ("", str(Answer.SILENT), str(Answer.ACKNOWLEDGED))
+# Made once, because making a statement costs more than running it: every command goes through these.
+_BY_KEY = select(_t).where(_t.c.key == bindparam("wanted"))
+_BY_ID = select(_t).where(_t.c.id == bindparam("wanted"))
+_ADD = insert(_t)
+_MOVE = update(_t).where(
+    _t.c.id == bindparam("moved"), _t.c.state == bindparam("was"), _t.c.finished_ms.is_(None)
+)
+_BEGIN = insert(tables.attempts)
+_END = update(tables.attempts).where(
+    tables.attempts.c.command == bindparam("of"), tables.attempts.c.number == bindparam("ended")
+)
 
 
 class Columns(TypedDict, total=False):
@@ -32,13 +43,13 @@ class Columns(TypedDict, total=False):
 
 def by_key(connection: Connection, key: str) -> tuple[Record, str] | None:
     """The command of this idempotency key, with the hash of its body."""
-    row = connection.execute(select(_t).where(_t.c.key == key)).one_or_none()
+    row = connection.execute(_BY_KEY, {"wanted": key}).one_or_none()
     return None if row is None else (_record(row), str(row.body_hash))
 
 
 def by_id(connection: Connection, command: str) -> Record | None:
     """The command of this id."""
-    row = connection.execute(select(_t).where(_t.c.id == command)).one_or_none()
+    row = connection.execute(_BY_ID, {"wanted": command}).one_or_none()
     return None if row is None else _record(row)
 
 
@@ -70,26 +81,25 @@ def unfinished(connection: Connection) -> list[tuple[Record, Life, int]]:
 
 def add(connection: Connection, record: Record, body_hash: str, uptime_ms: int) -> None:
     """A new command, with its first audit row."""
-    connection.execute(
-        insert(_t).values(
-            id=record.id,
-            device=record.device,
-            name=record.name,
-            arguments=canonical(dict(record.arguments)),
-            body_hash=body_hash,
-            actor=record.actor,
-            key=record.key,
-            cause=record.cause,
-            priority=int(record.priority),
-            state=str(record.state),
-            held=record.held,
-            created_ms=record.created_ms,
-            created_uptime_ms=uptime_ms,
-            expires_ms=record.expires_ms,
-            deadline_ms=record.deadline_ms,
-            nonce=record.nonce,
-        )
-    )
+    row = {
+        "id": record.id,
+        "device": record.device,
+        "name": record.name,
+        "arguments": canonical(dict(record.arguments)),
+        "body_hash": body_hash,
+        "actor": record.actor,
+        "key": record.key,
+        "cause": record.cause,
+        "priority": int(record.priority),
+        "state": str(record.state),
+        "held": record.held,
+        "created_ms": record.created_ms,
+        "created_uptime_ms": uptime_ms,
+        "expires_ms": record.expires_ms,
+        "deadline_ms": record.deadline_ms,
+        "nonce": record.nonce,
+    }
+    connection.execute(_ADD, row)
     wish = {
         "device": record.device,
         "command": record.name,
@@ -108,17 +118,15 @@ def move(
     Raises StoreDamaged when the row does not stand where `record` says: a final state is never left.
     """
     finished_ms = time_ms if life.state.final else None
-    changed = connection.execute(
-        update(_t)
-        .where(_t.c.id == record.id, _t.c.state == str(record.state), _t.c.finished_ms.is_(None))
-        .values(
-            state=str(life.state),
-            reason=life.reason,
-            attempts=life.attempts,
-            finished_ms=finished_ms,
-            **columns,
-        )
-    )
+    row = {
+        "moved": record.id,
+        "was": str(record.state),
+        "state": str(life.state),
+        "reason": life.reason,
+        "attempts": life.attempts,
+        "finished_ms": finished_ms,
+    }
+    changed = connection.execute(_MOVE, row | columns)
     if changed.rowcount != 1:
         raise StoreDamaged(f"command {record.id} is not {record.state} any more")
     before = {"state": str(record.state), "attempts": record.attempts}
@@ -144,19 +152,21 @@ def move(
 def begin_attempt(connection: Connection, command: str, number: int, sent_ms: int) -> None:
     """A try is about to be made."""
     values = {"command": command, "number": number, "sent_ms": sent_ms}
-    connection.execute(insert(tables.attempts).values(values))
+    connection.execute(_BEGIN, values)
 
 
 def end_attempt(
     connection: Connection, command: str, number: int, outcome: Outcome, time_ms: int
 ) -> None:
     """What a try came to, with its frames."""
-    a = tables.attempts
-    connection.execute(
-        update(a)
-        .where(a.c.command == command, a.c.number == number)
-        .values(answered_ms=time_ms, answer=str(outcome.answer), reason=outcome.reason)
-    )
+    row = {
+        "of": command,
+        "ended": number,
+        "answered_ms": time_ms,
+        "answer": str(outcome.answer),
+        "reason": outcome.reason,
+    }
+    connection.execute(_END, row)
     frames = [
         {
             "command": command,

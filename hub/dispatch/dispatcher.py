@@ -69,7 +69,7 @@ class Dispatcher:
         if lane is not None:
             lane.add(command)
             return
-        lane = self._lanes[command.device.id] = Lane(command.device.id)
+        lane = self._lanes[command.device.id] = Lane(command.device.id, self._clock)
         lane.add(command)
         if self._tasks is not None and self._commands is not None:
             self._tasks.create_task(

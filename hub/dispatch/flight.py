@@ -126,7 +126,7 @@ class Flight:
     async def _fresh(self, points: set[str]) -> Mapping[str, Scalar]:
         """What the device says of these points from now on, within the time there is."""
         command, clock = self._command, self._clock
-        watch = self._lane.watch = Watch(clock.now_ms())
+        watch = self._lane.watch = Watch(clock)
         end_s = min(command.deadline_s, clock.monotonic_s() + command.spec.confirm_s)
         while not points <= {*watch.values} and (now_s := clock.monotonic_s()) < end_s:
             if command.stop or self._lane.is_overtaken(command, now_s):
@@ -143,10 +143,11 @@ class Flight:
         except StoreError:
             self._wait(STORE_PAUSE_S)
             return
-        lane.watch = Watch(self._clock.now_ms())
+        lane.watch = Watch(self._clock)
         outcome = await self._execute()
-        sent_ms = min((frame.time_ms for frame in outcome.frames if frame.outgoing), default=0)
-        lane.watch = lane.watch.later(sent_ms)
+        lane.watch.sent(
+            min((frame.time_ms for frame in outcome.frames if frame.outgoing), default=0)
+        )
         await self._book.answer(command, outcome)
         if not command.life.doubts:
             self._wait(pause_s(command.life.attempts))
@@ -212,7 +213,7 @@ class Flight:
     async def _look_back(self) -> None:
         """After a start: look only; it is never told again."""
         command = self._command
-        self._lane.watch = Watch(self._clock.now_ms())
+        self._lane.watch = Watch(self._clock)
         window_s = max(command.spec.confirm_s, RECOVERY_LOOK_S) if command.spec.confirm else 0.0
         await self._look(self._clock.monotonic_s() + window_s)
         if not command.life.state.final:
@@ -226,7 +227,7 @@ class Flight:
         await self._look_until(end_s)
         over = self._clock.monotonic_s() >= self._command.deadline_s
         if self._command.spec.confirm and not self._command.life.state.final:
-            self._lane.watch = Watch(self._clock.now_ms())
+            self._lane.watch = Watch(self._clock)
             await self._look_until(self._clock.monotonic_s() + LAST_LOOK_S, is_last=True)
         return over
 

@@ -1,7 +1,7 @@
 """The ledger on a PostgreSQL server: one session that writes, and what becomes of it when the server goes.
 
 The session that writes holds an advisory lock, so that the right to write and the means to end together
-(decision 012). Before each COMMIT it notes its transaction's number and the end of the audit chain: a later
+(decision 013). Before each COMMIT it notes its transaction's number and the end of the audit chain: a later
 session asks by the number what became of an unanswered COMMIT, and by the chain whether anybody else has
 written meanwhile.
 """
@@ -78,6 +78,21 @@ def _lasting(name: str, session: psycopg.Connection) -> None:
         session.execute("SET synchronous_commit = on")
 
 
+def _drawn(value: object) -> object:
+    """The same without NUL, which a text of PostgreSQL cannot hold: its picture instead."""
+    if isinstance(value, str):
+        return value.replace("\0", "\u2400") if "\0" in value else value
+    if isinstance(value, dict):
+        return {name: _drawn(one) for name, one in value.items()}
+    return [_drawn(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _on_execute(
+    _connection: object, _cursor: object, statement: str, parameters: object, *_: object
+) -> tuple[str, object]:
+    return statement, _drawn(parameters)
+
+
 def _patient(url: URL) -> URL:
     missing = {name: str(value) for name, value in _PATIENCE.items() if name not in url.query}
     return url.update_query_dict(missing)
@@ -92,6 +107,7 @@ def reading_engine(url: URL) -> Engine:
         pool_pre_ping=True,
     )
     event.listen(engine, "connect", lambda session, _: _set_up(session))
+    event.listen(engine, "before_cursor_execute", _on_execute, retval=True)
     return engine
 
 
@@ -122,6 +138,7 @@ class ServerBooks:
             max_overflow=0,
             pool_pre_ping=True,
         )
+        event.listen(self._engine, "before_cursor_execute", _on_execute, retval=True)
 
     @contextmanager
     def opening(self) -> Iterator[Connection]:
@@ -160,6 +177,8 @@ class ServerBooks:
 
     def hang_up(self) -> None:
         """Give up a server that does not answer; for any thread. What is under way fails."""
+        self._refusal = f"{self.name}: no answer"
+        self._next_try_s = self._clock.monotonic_s() + _FIRST_PAUSE_S
         for session in tuple(self._sessions):
             with (
                 suppress(OSError, psycopg.Error),
