@@ -1,4 +1,4 @@
-"""What goes wrong around one command costs that command at most: a reload, a driver's mistake, the hub's own."""
+"""What goes wrong around one command costs that command at most: a reload, a mistake of driver or hub."""
 
 from __future__ import annotations
 
