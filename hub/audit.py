@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
@@ -83,7 +83,8 @@ def append(
         after=_drawn(after),
     )
     seal = _seal(last.hash, row)
-    connection.execute(_ADD, asdict(row) | {"hash": seal})
+    written = {name: getattr(row, name) for name in AuditRow.__slots__}
+    connection.execute(_ADD, written | {"hash": seal})
     end = {"number": row.number, "hash": seal}
     if last == BEGINNING:
         connection.execute(_FIRST_HEAD, end | {"id": _HEAD})

@@ -19,8 +19,8 @@ silence. Acknowledged is not done: only an ordinary reading, taken after the sen
 
 An argument is named elsewhere in a command as "@name". `minimum` and `maximum` of a text count its
 characters; `scale` is what one of the device's own units is worth. `from_point` fills one from the
-device's own fresh word, plus a number: the next purchase count. It is fixed in the ledger before the
-first send.
+device's own fresh word, plus a number: the next purchase count. It is in the ledger before the send, and
+fixed from the first try on that may have reached the device.
 """
 
 from __future__ import annotations

@@ -99,13 +99,16 @@ class FrameShown(Shown):
 
 
 class AttemptShown(Shown):
-    """One try; `frames` are for installers and administrators."""
+    """One try; `before` is whether the device was already "so" as it should become, "otherwise", or "" when
+    nobody had seen. `frames` are for installers and administrators.
+    """
 
     number: int
     sent_ms: int
     answered_ms: int | None
     answer: str
     reason: str
+    before: str
     frames: list[FrameShown]
 
 
@@ -227,6 +230,7 @@ def _attempt(who: Caller, attempt: Attempt, frames: Sequence[Frame]) -> AttemptS
         answered_ms=attempt.answered_ms,
         answer=attempt.answer,
         reason=attempt.reason,
+        before=attempt.before,
         frames=[
             FrameShown(time_ms=frame.time_ms, outgoing=frame.outgoing, data=frame.data.hex())
             for frame in frames

@@ -12,7 +12,7 @@ from hub.clock import Clock
 from hub.command import CommandSpec, Outcome, Repeat
 from hub.commands import rows
 from hub.commands.life import Answered, AnsweredLate, Event, Life, Over, Sent, after
-from hub.commands.order import CommandError, Order, Record, Refusal, canonical
+from hub.commands.order import Before, CommandError, Order, Record, Refusal, canonical
 from hub.errors import HubError, StoreDamaged, StoreError
 from hub.ledger import Ledger
 from hub.model import Device
@@ -28,6 +28,8 @@ class OpenCommand:
     `not_before_s` keeps it waiting after a try that certainly did not go. `recovered` ones may have been
     sent by an earlier run of the hub: they are only looked at. `late` holds answers nobody has taken yet.
     `number` counts commands as they came. `stop` says why it must go no further; empty while it may.
+    `before` is how the device was before the first try that may have reached it; `was_otherwise` that it was
+    seen otherwise then, or since.
     """
 
     record: Record
@@ -40,6 +42,8 @@ class OpenCommand:
     late: list[AnsweredLate] = field(default_factory=list)
     number: int = 0
     stop: str = ""
+    before: Before = Before.UNSEEN
+    was_otherwise: bool = False
 
     @property
     def urgency(self) -> tuple[int, int]:
@@ -87,7 +91,9 @@ class Book:
         now_ms, last = self._clock.now_ms(), after(life, over, Repeat.NEVER)
         await self._ledger.run(lambda connection: rows.move(connection, record, last, now_ms, {}))
 
-    async def send(self, command: OpenCommand, arguments: Mapping[str, Scalar]) -> None:
+    async def send(
+        self, command: OpenCommand, arguments: Mapping[str, Scalar], before: Before
+    ) -> None:
         """A try is about to be made: on disk before its first byte. Raises StoreError; then do not send."""
         life = after(command.life, Sent(), command.spec.repeat)
         now_ms, record = self._clock.now_ms(), command.record
@@ -96,10 +102,12 @@ class Book:
             columns["arguments"] = canonical(dict(arguments))
 
         def work(connection: Connection) -> Record:
-            rows.begin_attempt(connection, record.id, life.attempts, now_ms)
+            rows.begin_attempt(connection, record.id, life.attempts, before, now_ms)
             return rows.move(connection, record, life, now_ms, columns)
 
         command.record = await self._ledger.run(work)
+        if not command.life.doubts:
+            command.before, command.was_otherwise = before, before is Before.OTHERWISE
         command.life = life
 
     async def answer(self, command: OpenCommand, outcome: Outcome) -> None:

@@ -56,6 +56,8 @@ class AnsweredLate:
 class Shown:
     """An ordinary reading, taken after the send, shows that it is done."""
 
+    reason: str = ""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Denied:
@@ -98,7 +100,7 @@ def after(life: Life, event: Event, repeat: Repeat) -> Life:
         case AnsweredLate():
             return _answered_late(life, event)
         case Shown():
-            return _ended(life, State.CONFIRMED, "") if life.doubts else life
+            return _ended(life, State.CONFIRMED, event.reason) if life.doubts else life
         case Denied():
             return life if life.doubts else _ended(life, State.REFUSED, event.reason)
         case Over():

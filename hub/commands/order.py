@@ -109,6 +109,14 @@ class Record:
     proof: str
 
 
+class Before(StrEnum):
+    """Whether a device was, just before a try, as its command would have it; by its last word."""
+
+    SO = "so"
+    OTHERWISE = "otherwise"
+    UNSEEN = ""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
     """One try; `answer` is empty while it is under way, and for ever when the hub was killed then."""
@@ -118,6 +126,7 @@ class Attempt:
     answered_ms: int | None
     answer: str
     reason: str
+    before: Before
 
 
 def canonical(value: object) -> str:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypedDict
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from hub import audit
 from hub.command import Answer, Frame, Outcome, Priority, State
 from hub.commands.life import Life
-from hub.commands.order import Attempt, CommandError, Record, Refusal, canonical
+from hub.commands.order import Attempt, Before, CommandError, Record, Refusal, canonical
 from hub.errors import StoreDamaged
 from hub.ledger import tables
 
@@ -69,11 +69,11 @@ def since(connection: Connection, created_ms: int) -> list[Record]:
     return [_record(row) for row in connection.execute(query)]
 
 
-def unfinished(connection: Connection) -> list[tuple[Record, Life, int]]:
-    """Every open command, oldest first, with its life and its uptime at birth in ms."""
+def unfinished(connection: Connection) -> list[tuple[Record, Life, Before, int]]:
+    """Every open command, oldest first: its life, how its device was before, its uptime at birth in ms."""
     query = select(_t).where(_t.c.state.in_(_OPEN)).order_by(_t.c.id)
     return [
-        (record, _life(connection, record), int(row.created_uptime_ms))
+        (record, *_life(connection, record), int(row.created_uptime_ms))
         for row in connection.execute(query)
         for record in [_record(row)]
     ]
@@ -149,9 +149,11 @@ def move(
     return moved
 
 
-def begin_attempt(connection: Connection, command: str, number: int, sent_ms: int) -> None:
+def begin_attempt(
+    connection: Connection, command: str, number: int, before: Before, sent_ms: int
+) -> None:
     """A try is about to be made."""
-    values = {"command": command, "number": number, "sent_ms": sent_ms}
+    values = {"command": command, "number": number, "before": str(before), "sent_ms": sent_ms}
     connection.execute(_BEGIN, values)
 
 
@@ -194,6 +196,7 @@ def attempts(connection: Connection, command: str) -> list[tuple[Attempt, tuple[
                 answered_ms=row.answered_ms,
                 answer=row.answer,
                 reason=row.reason,
+                before=Before(row.before),
             ),
             _frames(connection, command, row.number),
         )
@@ -234,12 +237,15 @@ def _frames(connection: Connection, command: str, attempt: int) -> tuple[Frame, 
     return tuple(Frame(time_ms=row.time_ms, outgoing=row.outgoing, data=row.data) for row in rows)
 
 
-def _life(connection: Connection, record: Record) -> Life:
+def _life(connection: Connection, record: Record) -> tuple[Life, Before]:
+    """Its life, and how its device was before the first try that may have reached it."""
     a = tables.attempts
-    doubts = connection.execute(
-        select(func.count()).select_from(a).where(a.c.command == record.id, a.c.answer.in_(_MAYBE))
-    ).scalar_one()
-    return Life(state=record.state, reason=record.reason, attempts=record.attempts, doubts=doubts)
+    query = select(a.c.before).where(a.c.command == record.id, a.c.answer.in_(_MAYBE))
+    befores = list(connection.scalars(query.order_by(a.c.number)))
+    life = Life(
+        state=record.state, reason=record.reason, attempts=record.attempts, doubts=len(befores)
+    )
+    return life, Before(befores[0]) if befores else Before.UNSEEN
 
 
 def _record(row: Row[tuple[object, ...]]) -> Record:

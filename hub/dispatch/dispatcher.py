@@ -16,6 +16,7 @@ from hub.commands.life import AnsweredLate, Event, Over, broken_off
 from hub.commands.order import TEXT_MAX
 from hub.dispatch.flight import Flight
 from hub.dispatch.lane import Lane, Rules, Wire
+from hub.dispatch.last_words import LastWords
 from hub.errors import StoreError
 from hub.model import Reading
 from hub.registry import Registry
@@ -35,6 +36,7 @@ class Dispatcher:
         self._clock = clock
         self._rules = rules
         self._registry = registry
+        self._last_words = LastWords(clock)
         self._commands: Commands | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._lanes: dict[str, Lane] = {}
@@ -79,6 +81,10 @@ class Dispatcher:
     def heard(self, readings: Sequence[Reading]) -> None:
         """New readings are on disk."""
         for reading in readings:
+            proofs = self._registry.proofs(reading.device)
+            device = self._registry.device(reading.device) if proofs else None
+            if device is not None:
+                self._last_words.hear(reading, device, proofs)
             lane = self._lanes.get(reading.device)
             if lane is not None:
                 lane.hear(reading)
@@ -129,6 +135,7 @@ class Dispatcher:
             clock=self._clock,
             rules=self._rules,
             registry=self._registry,
+            last_words=self._last_words,
         )
         try:
             await flight.run()

@@ -8,10 +8,11 @@ from enum import Enum, auto
 
 from hub.clock import Clock
 from hub.command import Answer, Command, Offline, Outcome, Repeat, State, is_seen
-from hub.commands import Book, CommandError, OpenCommand
+from hub.commands import Before, Book, CommandError, OpenCommand
 from hub.commands.life import Denied, Over, Shown, broken_off, may_try_again, pause_s
 from hub.commands.order import canonical, checked
 from hub.dispatch.lane import Lane, Rules, Watch, Wire
+from hub.dispatch.last_words import LastWords
 from hub.errors import StoreError
 from hub.points import Scalar
 from hub.registry import Registry
@@ -19,9 +20,12 @@ from hub.registry import Registry
 ANSWER_MAX_S = 15.0  # after the deadline; a driver that still says nothing is given up
 LOOK_PERIOD_S = 1.0
 LAST_LOOK_S = 2.0
+BEFORE_LOOK_S = 0.3  # for what nobody has seen yet: how a gate stands before it is told to open
 RECOVERY_LOOK_S = 30.0  # links must come up first
 AWAY_PAUSE_S = 0.5
 STORE_PAUSE_S = 1.0
+ALREADY_SO = "it was already so"
+NO_CHANGE = "it was not seen otherwise before: nothing shows that this command did it"
 
 
 class Clearance(Enum):
@@ -45,6 +49,7 @@ class Flight:
         clock: Clock,
         rules: Rules,
         registry: Registry,
+        last_words: LastWords,
     ) -> None:
         self._lane = lane
         self._command = command
@@ -53,6 +58,7 @@ class Flight:
         self._clock = clock
         self._rules = rules
         self._registry = registry
+        self._last_words = last_words
 
     async def run(self) -> None:
         """Returns when the command has ended or must wait; its `not_before_s` says until when."""
@@ -69,7 +75,7 @@ class Flight:
             arguments: dict[str, Scalar] = dict(command.record.arguments)
             clearance = await self._clear(arguments)
             if clearance is Clearance.NO and command.life.doubts:
-                await self._end(is_seen(command.spec.confirm, self._lane.watch.values, arguments))
+                await self._end(self._shown())
             if clearance is not Clearance.GO:
                 return
             await self._tell(arguments)
@@ -86,29 +92,38 @@ class Flight:
             if not command.life.doubts:
                 await self._end(None)
             return Clearance.NO
-        forbidden = self._rules.forbids(command.spec.hazard)
-        forbidden = forbidden or self._rules.unproven(command.device, command.spec)
-        if not forbidden and self._registry.only_observes(command.device):
-            forbidden = f"link {command.device.link} only observes"
-        if forbidden:
+        if forbidden := self._forbidden():
             return await self._deny(forbidden)
         is_away = self._registry.is_offline(command.device.id)
         if is_away and command.spec.offline is Offline.QUEUE and not command.life.doubts:
             return self._wait(AWAY_PAUSE_S)
-        return await self._look_before(arguments)
+        clearance = await self._look_before(arguments)
+        if clearance is not Clearance.GO:
+            return clearance
+        if command.spec.repeat is Repeat.NEVER and self._before(arguments) is Before.UNSEEN:
+            await self._fresh({expect.point for expect in command.spec.confirm}, BEFORE_LOOK_S)
+        forbidden = self._forbidden()  # looking took its time
+        return await self._deny(forbidden) if forbidden else Clearance.GO
+
+    def _forbidden(self) -> str:
+        device, spec = self._command.device, self._command.spec
+        if self._registry.only_observes(device):
+            return f"link {device.link} only observes"
+        return self._rules.forbids(spec.hazard) or self._rules.unproven(device, spec)
 
     async def _look_before(self, arguments: dict[str, Scalar]) -> Clearance:
         """See what it requires in a reading of now, and take the arguments the device itself fills."""
-        spec = self._command.spec
+        spec, doubts = self._command.spec, self._command.life.doubts
         filled = [
             argument
             for argument in spec.arguments.values()
-            if argument.from_point and argument.name not in arguments
+            # Anew while no try may have reached the device: its count may have moved meanwhile.
+            if argument.from_point and not (argument.name in arguments and doubts)
         ]
         if not spec.requires and not filled:
             return Clearance.GO
         points = {expect.point for expect in spec.requires} | {one.from_point for one in filled}
-        values = await self._fresh(points)
+        values = await self._fresh(points, spec.confirm_s)
         if is_seen(spec.requires, values, arguments) is False:
             unmet = ", ".join(f"{name} is {values[name]}" for name in sorted(points & {*values}))
             return await self._deny(unmet)
@@ -123,11 +138,11 @@ class Flight:
                 return await self._deny(str(error))
         return Clearance.GO
 
-    async def _fresh(self, points: set[str]) -> Mapping[str, Scalar]:
+    async def _fresh(self, points: set[str], patience_s: float) -> Mapping[str, Scalar]:
         """What the device says of these points from now on, within the time there is."""
         command, clock = self._command, self._clock
         watch = self._lane.watch = Watch(clock)
-        end_s = min(command.deadline_s, clock.monotonic_s() + command.spec.confirm_s)
+        end_s = min(command.deadline_s, clock.monotonic_s() + patience_s)
         while not points <= {*watch.values} and (now_s := clock.monotonic_s()) < end_s:
             if command.stop or self._lane.is_overtaken(command, now_s):
                 break
@@ -139,7 +154,7 @@ class Flight:
         """One try, written down before the wire. Without a doubt afterwards it waits, or has ended."""
         command, lane = self._command, self._lane
         try:
-            await self._book.send(command, arguments)
+            await self._book.send(command, arguments, self._before(arguments))
         except StoreError:
             self._wait(STORE_PAUSE_S)
             return
@@ -186,7 +201,7 @@ class Flight:
         while not command.life.state.final:
             over = await self._look(end_s)
             now_s = clock.monotonic_s()
-            shown = is_seen(spec.confirm, self._lane.watch.values, command.record.arguments)
+            shown = self._shown()
             if over or self._is_enough(now_s):
                 await self._end(shown, certain=over)
             elif may_try_again(command.life, spec.repeat, shown):
@@ -235,7 +250,7 @@ class Flight:
         command, clock = self._command, self._clock
         look_s = clock.monotonic_s()
         while not await self._is_ended() and (now_s := clock.monotonic_s()) < end_s:
-            told = is_seen(command.spec.confirm, self._lane.watch.values, command.record.arguments)
+            told = self._shown()
             if self._is_gone() or (
                 told is not None if is_last else self._lane.is_overtaken(command, now_s)
             ):
@@ -250,13 +265,37 @@ class Flight:
         command, watch = self._command, self._lane.watch
         while command.late and not command.life.state.final:
             await self._book.answer_late(command, command.late.pop(0))
-        if is_seen(command.spec.confirm, watch.values, command.record.arguments):
+        if self._shown():
             proof = canonical(dict(watch.of(command.spec.confirm)))
-            await self._book.note(command, Shown(), proof)
+            reason = ALREADY_SO if command.before is Before.SO else ""
+            await self._book.note(command, Shown(reason=reason), proof)
         return command.life.state.final
 
+    def _before(self, arguments: Mapping[str, Scalar]) -> Before:
+        """How the device is now, by its last word."""
+        command = self._command
+        told = is_seen(command.spec.confirm, self._last_words.of(command.device), arguments)
+        return Before.UNSEEN if told is None else Before.SO if told else Before.OTHERWISE
+
+    def _shown(self) -> bool | None:
+        """Whether the device shows that it is done.
+
+        A state proves itself, whoever brought it about. What must not happen twice is proved by a change:
+        the device must have been seen otherwise, before the send or after it.
+        """
+        command = self._command
+        shown = is_seen(command.spec.confirm, self._lane.watch.values, command.record.arguments)
+        if shown is False:
+            command.was_otherwise = True
+        if shown and command.spec.repeat is Repeat.NEVER and not command.was_otherwise:
+            return None
+        return shown
+
     async def _end(self, shown: bool | None, *, certain: bool = False, reason: str = "") -> None:
-        reason = reason or self._command.stop
+        command, values = self._command, self._lane.watch.values
+        if shown is None and is_seen(command.spec.confirm, values, command.record.arguments):
+            reason = NO_CHANGE
+        reason = reason or command.stop
         await self._book.note(self._command, Over(shown=shown, certain=certain, reason=reason))
 
     async def _stop(self) -> None:
