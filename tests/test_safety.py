@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from hub import ConfigError, State, audit
+from hub import Clock, Command, ConfigError, Outcome, State, audit
 from hub.commands import CommandError, Record, Refusal
+from hub.dispatch import Wire
 from hub.safety import StillAlarm
 from hub.safety_rules import SafetyRules, read_safety
 from tests.command_bench import Hub, Site, fire_input, on_virtual_time, order
@@ -132,6 +134,60 @@ def test_a_closing_that_waits_is_refused_when_fire_breaks_out(tmp_path: Path) ->
 
     on_virtual_time(site, scene)
     assert [effect.name for effect in machine.effects] == ["light"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BusyWire:
+    """A wire on which closing waits for its turn this long."""
+
+    wire: Wire
+    busy_s: float
+    clock: Clock
+
+    async def execute(self, link: str, command: Command) -> Outcome:
+        if command.spec.name == "close":
+            await self.clock.sleep(self.busy_s)
+        return await self.wire.execute(link, command)
+
+    def refresh(self, link: str, device: str) -> None:
+        self.wire.refresh(link, device)
+
+
+def test_a_closing_that_waits_for_its_bus_is_called_off_when_fire_breaks_out(
+    tmp_path: Path,
+) -> None:
+    site = Site(tmp_path, machines=2, rules=fire_input())
+    site.wire = lambda wire: BusyWire(wire=wire, busy_s=4, clock=site.clock)
+
+    async def scene(hub: Hub) -> None:
+        await quiet(hub)
+        site.machines["gate-2"].state.update(limit_open=True, limit_closed=False)
+        closing = await hub.send("gate-2", "close")
+        await hub.clock.sleep(1)
+        site.machines["gate-1"].state["fire_alarm"] = True
+        await hub.poll("gate-1")
+        ended = await hub.end(closing)
+        assert ended.state is State.UNKNOWN
+        assert "fire" in ended.reason
+
+    on_virtual_time(site, scene)
+    assert site.machines["gate-2"].effects == []
+
+
+def test_a_closing_whose_bus_is_busy_looks_again_at_what_it_requires(tmp_path: Path) -> None:
+    site = Site(tmp_path, machines=2, rules=fire_input())
+    site.wire = lambda wire: BusyWire(wire=wire, busy_s=6, clock=site.clock)
+
+    async def scene(hub: Hub) -> None:
+        await quiet(hub)
+        closing = await hub.send("gate-2", "close")
+        await hub.clock.sleep(1)
+        site.machines["gate-2"].state["loop_safety"] = True  # somebody stands under the arm
+        ended = await hub.end(closing)
+        assert (ended.state, "loop_safety is True" in ended.reason) == (State.REFUSED, True)
+
+    on_virtual_time(site, scene)
+    assert site.machines["gate-2"].effects == []
 
 
 def test_fire_holds_back_no_opening_however_many(tmp_path: Path) -> None:

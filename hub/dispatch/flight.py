@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from enum import Enum, auto
+from functools import partial
 
 from hub.clock import Clock
-from hub.command import Answer, Command, Offline, Outcome, Repeat, State, is_seen
+from hub.command import Answer, Command, Hazard, Offline, Outcome, Repeat, State, is_seen
 from hub.commands import Before, Book, CommandError, OpenCommand
 from hub.commands.life import Denied, Over, Shown, broken_off, may_try_again, pause_s
 from hub.commands.order import canonical, checked
+from hub.dispatch.guard import guarded
 from hub.dispatch.lane import Lane, Rules, Watch, Wire
 from hub.dispatch.last_words import LastWords
 from hub.errors import StoreError
@@ -22,6 +24,9 @@ LOOK_PERIOD_S = 1.0
 LAST_LOOK_S = 2.0
 BEFORE_LOOK_S = 0.3  # for what nobody has seen yet: how a gate stands before it is told to open
 RECOVERY_LOOK_S = 30.0  # links must come up first
+REQUIRED_FRESH_S = (
+    5.0  # from the reading that shows what it requires to the last moment of the send
+)
 AWAY_PAUSE_S = 0.5
 STORE_PAUSE_S = 1.0
 ALREADY_SO = "it was already so"
@@ -58,6 +63,7 @@ class Flight:
         self._clock = clock
         self._rules = rules
         self._registry = registry
+        self._looked_s = 0.0
         self._last_words = last_words
 
     async def run(self) -> None:
@@ -129,6 +135,7 @@ class Flight:
             return await self._deny(unmet)
         if not points <= {*values}:
             return self._wait(pause_s(1))
+        self._looked_s = self._clock.monotonic_s()
         for argument in filled:
             value = values[argument.from_point]
             try:
@@ -168,28 +175,34 @@ class Flight:
             self._wait(pause_s(command.life.attempts))
 
     async def _execute(self) -> Outcome:
-        command = self._command
-        left_s = command.deadline_s - self._clock.monotonic_s()
-        if command.stop:
-            return Outcome(answer=Answer.NOT_SENT, reason=command.stop)
+        command, spec = self._command, self._command.spec
+        if barred := command.stop or self._rules.forbids(spec.hazard):
+            return Outcome(answer=Answer.NOT_SENT, reason=barred)
+        # What it requires was seen a moment ago; when it does not go soon, it is looked at again.
+        freshly_s = self._looked_s + REQUIRED_FRESH_S if spec.requires else command.deadline_s
+        deadline_s = min(command.deadline_s, freshly_s)
+        left_s = deadline_s - self._clock.monotonic_s()
         if left_s <= 0:
             return Outcome(answer=Answer.NOT_SENT, reason="its time was over")
         now_ms = self._clock.now_ms()
         telling = Command(
             id=command.record.id,
             device=command.device.id,
-            spec=command.spec,
+            spec=spec,
             arguments=command.record.arguments,
             attempt=command.life.attempts,
             issued_ms=now_ms,
             expires_ms=now_ms + int(left_s * 1000),
-            deadline_s=command.deadline_s,
+            deadline_s=deadline_s,
             priority=command.record.priority,
             nonce=command.record.nonce,
         )
+        execute = partial(self._wire.execute, command.device.link, telling)
         try:
             async with asyncio.timeout(left_s + ANSWER_MAX_S):
-                return await self._wire.execute(command.device.link, telling)
+                if spec.hazard is not Hazard.CLOSE:
+                    return await execute()
+                return await guarded(execute(), partial(self._rules.forbids, spec.hazard))
         except TimeoutError:
             return Outcome(answer=Answer.SILENT, reason="the driver gave no answer")
 
