@@ -23,7 +23,7 @@ class Control:
         self, *, ledger: Ledger, clock: Clock, presence: PresenceBoard, wire: Wire
     ) -> None:
         self.registry = Registry(presence)
-        self.safety = Safety(ledger=ledger, clock=clock)
+        self.safety = Safety(ledger=ledger, clock=clock, is_away=self.registry.is_offline)
         self.dispatcher = Dispatcher(
             wire=wire, clock=clock, rules=self.safety, registry=self.registry
         )

@@ -1,7 +1,7 @@
 """`[safety]` of site.toml: what protects people from commands, as an engineer wrote it.
 
 [safety]
-fire = ["lane-1.fire_alarm"]   # any of them true, bad, stale or not seen yet is fire
+fire = ["lane-1.fire_alarm"]   # any of them true, bad, doubtful, stale, away or not seen yet is fire
 brake_percent = 1              # cut or open of more devices than this in 10 minutes …
 brake_devices = 20             # … or than this waits for a second person
 approval_s = 120               # how long it waits for that person

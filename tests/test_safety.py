@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hub import Clock, Command, ConfigError, Outcome, State, audit
 from hub.commands import CommandError, Record, Refusal
 from hub.dispatch import Wire
-from hub.safety import StillAlarm
+from hub.safety import FireLatch, StillAlarm
 from hub.safety_rules import SafetyRules, read_safety
 from tests.command_bench import Hub, Site, fire_input, on_virtual_time, order
-from tests.scripted_device import Behaviour, scripted
+from tests.scripted_device import Behaviour, said, scripted
 from tests.virtual_loop import run_virtual
 
 
@@ -116,6 +118,114 @@ def test_an_input_that_goes_silent_counts_as_fire_while_it_lasts(tmp_path: Path)
         assert await kind_of(hub, "gate-2", "close", "a") is Refusal.UNSAFE
         await quiet(hub)
         assert await kind_of(hub, "gate-2", "close", "a") is None
+
+    on_virtual_time(site, scene)
+
+
+HOUR_MS = 3_600_000
+UNBELIEVABLE = [
+    ({"fire_alarm": False}, {"fire_alarm": "clock is off"}, 0),
+    ({"fire_alarm": False}, {}, 3 * 24 * HOUR_MS),  # three days old
+    ({"fire_alarm": False}, {}, 60_000),  # said before the hub started
+    ({"online": False, "fire_alarm": False}, {}, 0),
+]
+
+
+@pytest.mark.parametrize(("values", "uncertain", "age_ms"), UNBELIEVABLE)
+def test_an_old_or_doubtful_word_is_never_taken_for_no_fire(
+    tmp_path: Path, values: dict[str, bool], uncertain: dict[str, str], age_ms: int
+) -> None:
+    site = Site(tmp_path, machines=2, rules=fire_input())
+
+    async def scene(hub: Hub) -> None:
+        await hub.clock.sleep(10)
+        word = said("gate-1", hub.clock, **values)
+        word = msgspec.structs.replace(word, time_ms=word.time_ms - age_ms, uncertain=uncertain)
+        await hub.ingest.publish("bus-1", [word])
+        assert await kind_of(hub, "gate-2", "close", "a") is Refusal.UNSAFE
+
+    on_virtual_time(site, scene)
+
+
+def test_an_alarm_is_believed_however_old_and_doubtful(tmp_path: Path) -> None:
+    site = Site(tmp_path, machines=2, rules=fire_input())
+
+    async def scene(hub: Hub) -> None:
+        await quiet(hub)
+        word = said("gate-1", hub.clock, fire_alarm=True)
+        old_ms, doubt = word.time_ms - 24 * HOUR_MS, {"fire_alarm": "clock is off"}
+        await hub.ingest.publish(
+            "bus-1", [msgspec.structs.replace(word, time_ms=old_ms, uncertain=doubt)]
+        )
+        assert hub.control.safety.latch.state().latched
+
+    on_virtual_time(site, scene)
+
+
+@pytest.mark.parametrize("stored_late", [False, True])
+def test_what_was_said_before_the_alarm_does_not_end_it(tmp_path: Path, stored_late: bool) -> None:
+    site = Site(tmp_path, machines=2, rules=fire_input())
+
+    async def scene(hub: Hub) -> None:
+        latch = hub.control.safety.latch
+        await quiet(hub)
+        early = said("gate-1", hub.clock, fire_alarm=False)
+        await hub.clock.sleep(5)
+        site.machines["gate-1"].state["fire_alarm"] = True
+        await hub.poll("gate-1")
+        now = said("gate-1", hub.clock, fire_alarm=False)
+        buffered = msgspec.structs.replace(now, time_ms=early.time_ms)
+        await hub.ingest.publish("bus-1", [early if stored_late else buffered])
+        await hub.clock.sleep(1)
+        with pytest.raises(StillAlarm):
+            await latch.reset("ann")
+
+    on_virtual_time(site, scene)
+
+
+@pytest.mark.parametrize("returns", [False, True])
+def test_a_fire_input_that_is_away_counts_as_fire_until_it_has_spoken_again(
+    tmp_path: Path, returns: bool
+) -> None:
+    site = Site(tmp_path, machines=2, rules=fire_input())
+
+    async def scene(hub: Hub) -> None:
+        await quiet(hub)
+        assert await kind_of(hub, "gate-2", "close", "a") is None
+        await hub.ingest.publish("bus-1", [said("gate-1", hub.clock, online=False)])
+        await hub.clock.sleep(1)
+        back = [said("gate-1", hub.clock, lane_light=False)] if returns else []
+        await hub.ingest.publish("bus-1", back)
+        assert await kind_of(hub, "gate-2", "close", "b") is Refusal.UNSAFE
+        await quiet(hub)
+        assert await kind_of(hub, "gate-2", "close", "b") is None
+
+    on_virtual_time(site, scene)
+
+
+def test_an_alarm_is_not_reset_before_it_is_written_down(tmp_path: Path) -> None:
+    site = Site(tmp_path, rules=fire_input())
+
+    async def scene(hub: Hub) -> None:
+        latch = FireLatch(ledger=hub.ledger, clock=hub.clock, is_away=lambda _: False)
+        latch.configure(site.rules.fire, lambda _: 30.0)
+        for value in (True, False):
+            await hub.clock.sleep(1)
+            latch.heard([said("gate-1", hub.clock, fire_alarm=value)])
+        await hub.clock.sleep(1)
+        with pytest.raises(StillAlarm, match="not yet written down"):
+            await latch.reset("ann")
+        async with asyncio.TaskGroup() as tasks:
+            writing = tasks.create_task(latch.run(), name="fire latch")
+            await hub.clock.sleep(1)
+            await latch.reset("ann")
+            await hub.clock.sleep(5)
+            writing.cancel()
+        written = await hub.ledger.read(
+            lambda connection: audit.rows(connection, subject="latch/fire")
+        )
+        assert [row.action for row in written] == ["latched", "reset"]
+        assert not latch.state().latched
 
     on_virtual_time(site, scene)
 
