@@ -110,6 +110,26 @@ async def test_a_revoked_key_is_refused_at_once_although_it_was_known(keys: Keys
     assert not await keys.revoke("nobody", "key/other")
 
 
+async def test_a_key_revoked_while_it_is_being_checked_opens_nothing_any_more(keys: Keys) -> None:
+    text = await keys.add(name="desk", role=Role.ADMIN, actor="hub")
+    await keys.check(text)
+    [key] = await keys.all()
+    checks = [keys.check(text) for _ in range(6)]
+    await asyncio.gather(*checks[:3], keys.revoke(key.id, "ann"), *checks[3:])
+    assert await keys.check(text) is None
+
+
+async def test_what_another_hand_wrote_of_a_known_key_holds_after_a_second(
+    keys: Keys, ledger: Ledger, clock: VirtualClock
+) -> None:
+    text = await keys.add(name="desk", role=Role.ADMIN, actor="hub")
+    await keys.check(text)
+    ended = update(api_keys).values(revoked_ms=NOW_MS)
+    await ledger.run(lambda connection: connection.execute(ended).rowcount)
+    clock.advance(1.0)
+    assert await keys.check(text) is None
+
+
 async def test_whatever_is_wrong_with_a_key_it_costs_one_hash_each_time(
     keys: Keys, clock: VirtualClock
 ) -> None:
