@@ -135,6 +135,11 @@ class CommandSpec:
     confidence: Confidence = Confidence.HIGH
     note: str = ""
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether the device's own count tells one from the next."""
+        return any(argument.from_point for argument in self.arguments.values())
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Command:

@@ -100,10 +100,11 @@ def _carry_out(machine: Machine, request: Request, now_ms: int) -> str:
             return machine.set_mode(now_ms, str(said.get("mode")), int(str(lasts_s)))
         case Turnstile(), "display":
             return "done"
-        case Meter(), "cut" | "restore":
-            machine.write(now_ms, "relay_closed", request.name == "restore")
-            return "done"
+        case Meter(), "cut" | "restore" | "arm":
+            return machine.switch(now_ms, request.name)
         case Meter(), "power_limit":
-            return "done"
+            return machine.keep(now_ms, "power_limit", float(str(said.get("power_w", 0))))
+        case Meter(), "schedule":
+            return machine.keep(now_ms, "schedule", str(said.get("hours")))
         case _:
             return "rejected"

@@ -368,6 +368,37 @@ async def test_a_newer_hubs_database_is_refused_in_clear_words(postgresql: Datab
         await open_once(postgresql.url)
 
 
+@pytest.mark.parametrize(
+    ("deed", "broken"),
+    [
+        ("UPDATE audit SET after = 'nothing' WHERE number = 2", (2, "changed")),
+        ("DELETE FROM audit WHERE number = 2", (2, "missing")),
+        ("DELETE FROM audit WHERE number = 3", (3, "missing")),
+        ("DELETE FROM audit_head", (3, "not the recorded end of the chain")),
+    ],
+)
+async def test_what_a_stranger_did_to_the_audit_is_found(
+    postgresql: Database, deed: str, broken: tuple[int, str]
+) -> None:
+    async with opened(postgresql) as ledger:
+        for number in range(3):
+            await ledger.run(lambda connection, n=number: add(connection, n))
+    postgresql.run(deed)
+    with open_reader(postgresql.url) as connection:
+        found = audit.verify(connection)
+    assert found == audit.Broken(number=broken[0], reason=broken[1])
+
+
+async def test_the_audit_is_read_as_of_one_moment_while_it_grows(postgresql: Database) -> None:
+    async with opened(postgresql) as ledger:
+        await ledger.run(lambda connection: add(connection, 1))
+        with open_reader(postgresql.url) as connection:
+            assert audit.head(connection).number == 1
+            await ledger.run(lambda connection: add(connection, 2))
+            assert audit.verify(connection) is None
+            assert audit.head(connection).number == 1
+
+
 async def test_a_nul_in_a_text_is_written_as_its_picture(postgresql: Database) -> None:
     def odd(connection: Connection) -> None:
         row = {"name": "a\0b", "latched": True, "changed_ms": 1, "actor": "\0"}

@@ -15,6 +15,7 @@ from drivers.mqtt.telling import SHORTEST_S, shares
 from hub import Answer, ConfigError
 from simulators.campus import Campus, Play
 from simulators.conduct import Conduct
+from simulators.ledger import Deed
 from tests.command_site import Town, command_site, running_driver, town, until_sending
 from tests.recording_host import RecordingHost
 from tests.servers import Server
@@ -207,6 +208,34 @@ async def test_to_a_device_that_never_came_nothing_is_sent(
             outcome = await both.execute(both.command("meter", "cut"))
         assert (outcome.answer, outcome.reason) == (Answer.NOT_SENT, "nobody listens")
         assert made.heard("gate") == []
+
+
+async def test_a_meter_takes_a_limit_and_hours_and_arms_what_is_open(
+    mosquitto: Server, tmp_path: Path
+) -> None:
+    async with town(command_site(tmp_path / "site", mosquitto.port, "meter")) as made:
+        told = [
+            await made.execute(made.command("meter", name, arguments))
+            for name, arguments in (
+                ("arm", {}),
+                ("power_limit", {"power": 1100}),
+                ("schedule", {"hours": "06:30-23:00"}),
+                ("cut", {}),
+                ("arm", {}),
+            )
+        ]
+        refused, *taken = (outcome.answer for outcome in told)
+        assert refused is Answer.REFUSED
+        assert set(taken) == {Answer.ACKNOWLEDGED}
+        written = [
+            dict(entry.values) for entry in made.campus.ledger.entries("meter", Deed.WRITTEN)
+        ]
+        assert written == [
+            {"power_limit": 1100.0},
+            {"schedule": "06:30-23:00"},
+            {"relay_closed": False},
+            {"relay_armed": True},
+        ]
 
 
 @given(left_s=st.floats(SHORTEST_S, 86_400))

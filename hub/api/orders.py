@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import Field
 
 from hub.api.parts import ApiParts, Parts
 from hub.api.problems import NOT_ALLOWED, NOT_FOUND
-from hub.api.rights import EVERYONE, OPERATORS, SENDERS, Who, allow, may_send, sees
+from hub.api.rights import EVERYONE, OPERATORS, RESOLVERS, SENDERS, Who, allow, may_send, sees
 from hub.api.shapes import Asked, DeviceId, Given, Scalar, Shown
 from hub.auth import EVERYWHERE, Caller, Role
 from hub.command import Frame, Priority, State
-from hub.commands import Attempt, CommandError, Order, Record, Refusal
+from hub.commands import Attempt, CommandError, Order, Record, Refusal, Resolution
 from hub.commands.commands import RECENT_MAX
 
 WAIT_MAX_S = 20.0
@@ -53,6 +53,13 @@ class OrderGiven(Given):
     priority: Annotated[Urgency, Field(strict=False)] = Urgency.OPERATOR
 
 
+class Found(Given):
+    """What a person found out of a command that ended unknown, and how."""
+
+    outcome: Literal["done", "not_done"]
+    note: Annotated[str, Field(max_length=200)] = ""
+
+
 class CommandsAsked(Asked):
     """Which commands; the newest come first."""
 
@@ -88,6 +95,7 @@ class CommandShown(Shown):
     finished_ms: int | None
     attempts: int
     proof: str
+    resolution: str
 
 
 class FrameShown(Shown):
@@ -183,6 +191,14 @@ async def approve(parts: Parts, who: Who, command: CommandId) -> CommandShown:
     return _command(who, await parts.commands.approve(command, who.actor))
 
 
+@router.post("/{command}/resolve", dependencies=[allow(*RESOLVERS)])
+async def resolve(parts: Parts, who: Who, command: CommandId, given: Found) -> CommandShown:
+    """Say what became of a command that ended `unknown`; its state stays, `resolution` tells."""
+    await _mine(parts, who, command)
+    found = Resolution(given.outcome)
+    return _command(who, await parts.commands.resolve(command, who.actor, found, given.note))
+
+
 def _check_right(parts: ApiParts, who: Caller, given: OrderGiven) -> None:
     device = parts.registry.device(given.device)
     if device is None or not who.covers(device.place.building):
@@ -220,6 +236,7 @@ def _command(who: Caller, record: Record) -> CommandShown:
         finished_ms=record.finished_ms,
         attempts=record.attempts,
         proof=record.proof if who.role is Role.ADMIN else "",
+        resolution=record.resolution,
     )
 
 

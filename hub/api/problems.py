@@ -70,6 +70,8 @@ _REFUSALS = {
     Refusal.TOO_MANY: 429,
     Refusal.NOT_HELD: 409,
     Refusal.ENDED: 409,
+    Refusal.UNRESOLVED: 409,
+    Refusal.NOT_UNKNOWN: 409,
     Refusal.SAME_PERSON: 403,
 }
 # Said in the same words whether there is none or this key may not know.

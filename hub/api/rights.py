@@ -17,6 +17,7 @@ from hub.points import POINTS
 EVERYONE = tuple(Role)
 SENDERS = (Role.OPERATOR, Role.FINANCE, Role.INSTALLER, Role.ADMIN)
 OPERATORS = (Role.OPERATOR, Role.ADMIN)
+RESOLVERS = (Role.FINANCE, Role.ADMIN)
 ADMINS = (Role.ADMIN,)
 _SENDS: Mapping[Role, frozenset[Hazard]] = {
     Role.VIEWER: frozenset(),

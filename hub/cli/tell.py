@@ -1,9 +1,10 @@
-"""`dormhub send`, `commands`, `why`, `approve`: telling devices, and what became of it."""
+"""`dormhub send`, `commands`, `why`, `approve`, `resolve`: telling devices, and what became of it."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated
 
 import msgspec
@@ -32,6 +33,13 @@ _REFUSALS = (403, 409, 422, 429)  # the hub has read the order and does not take
 Scalar = bool | int | float | str
 
 
+class Found(StrEnum):
+    """What a person may find out."""
+
+    DONE = "done"
+    NOT_DONE = "not-done"
+
+
 class CommandRow(msgspec.Struct, frozen=True):
     """A command as the hub shows it."""
 
@@ -52,6 +60,7 @@ class CommandRow(msgspec.Struct, frozen=True):
     finished_ms: int | None
     attempts: int
     proof: str
+    resolution: str = ""
 
 
 class FrameRow(msgspec.Struct, frozen=True):
@@ -208,7 +217,8 @@ def _sentence(row: CommandRow) -> str:
     if row.held and not row.state.final:
         held = f", held until a second person approves it, at the latest {when(row.expires_ms)} UTC"
     reason = f": {row.reason}" if row.reason else ""
-    return f"{row.id} {row.device} {row.name} {row.state}{reason}{held}"
+    found = f", resolved as {row.resolution}" if row.resolution else ""
+    return f"{row.id} {row.device} {row.name} {row.state}{reason}{held}{found}"
 
 
 def commands(
@@ -261,6 +271,10 @@ def why(
     typer.echo(f"{ended} {row.state} {row.reason}".rstrip())
     if row.proof:
         typer.echo(f"proved by {row.proof}")
+    if row.resolution:
+        typer.echo(
+            f"resolved as {row.resolution}; by whom: dormhub audit list --subject command/{row.id}"
+        )
 
 
 def approve(
@@ -270,6 +284,18 @@ def approve(
     """Let a held command go; only a second person may, with a key of their own (DORMHUB_KEY)."""
     with HubClient(config) as hub:
         typer.echo(_sentence(hub.post(f"/v1/commands/{command}/approve", CommandRow)))
+
+
+def resolve(
+    command: Annotated[str, typer.Argument(help="The id of a command that ended unknown.")],
+    outcome: Annotated[Found, typer.Argument(help="What you have found out.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    note: Annotated[str, typer.Option(help="How you know, for the audit.")] = "",
+) -> None:
+    """Say what became of a command that ended unknown; for finance and administrators."""
+    body = {"outcome": outcome.value.replace("-", "_"), "note": note}
+    with HubClient(config) as hub:
+        typer.echo(_sentence(hub.post(f"/v1/commands/{command}/resolve", CommandRow, body)))
 
 
 def _arguments(row: CommandRow) -> str:

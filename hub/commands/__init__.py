@@ -2,7 +2,7 @@
 
 from hub.commands.book import Book, OpenCommand
 from hub.commands.commands import Commands
-from hub.commands.order import Attempt, Before, CommandError, Order, Record, Refusal
+from hub.commands.order import Attempt, Before, CommandError, Order, Record, Refusal, Resolution
 
 __all__ = [
     "Attempt",
@@ -14,4 +14,5 @@ __all__ = [
     "Order",
     "Record",
     "Refusal",
+    "Resolution",
 ]

@@ -13,6 +13,7 @@ from hub.command import CommandSpec, Outcome, Repeat
 from hub.commands import rows
 from hub.commands.life import Answered, AnsweredLate, Event, Life, Over, Sent, after
 from hub.commands.order import Before, CommandError, Order, Record, Refusal, canonical
+from hub.commands.unknowns import Unknowns
 from hub.errors import HubError, StoreDamaged, StoreError
 from hub.ledger import Ledger
 from hub.model import Device
@@ -57,6 +58,7 @@ class Book:
     def __init__(self, *, ledger: Ledger, clock: Clock) -> None:
         self._ledger = ledger
         self._clock = clock
+        self.unknowns = Unknowns(ledger=ledger, clock=clock)
         self._waiting: dict[str, set[asyncio.Event]] = {}
 
     async def queue(self, record: Record, body_hash: str) -> tuple[Record, bool]:

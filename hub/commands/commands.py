@@ -12,7 +12,16 @@ from hub.command import Frame, State
 from hub.commands import rows
 from hub.commands.book import Book, OpenCommand
 from hub.commands.judge import Judge
-from hub.commands.order import Attempt, CommandError, Order, Record, Refusal, check_order
+from hub.commands.order import (
+    Attempt,
+    CommandError,
+    Order,
+    Record,
+    Refusal,
+    Resolution,
+    check_order,
+    check_text,
+)
 from hub.commands.recovery import Recovery
 from hub.errors import HubError
 from hub.ledger import Ledger
@@ -52,6 +61,7 @@ class Commands:
         """
         check_order(order)
         try:
+            await self._check_unknowns(order)
             command = self._judge.judge(order, waiting=len(self._open))
         except CommandError as refusal:
             return await self.book.known(order, refusal)
@@ -114,6 +124,14 @@ class Commands:
         self._queued(found)
         return record
 
+    async def resolve(self, command: str, actor: str, found: Resolution, note: str = "") -> Record:
+        """Keep what a person found out of a command that ended unknown; its state stays unknown.
+
+        Raises CommandError and StoreError.
+        """
+        check_text("note", note)
+        return await self.book.unknowns.resolve(await self.get(command), actor, found, note)
+
     def find(self, command: str) -> OpenCommand | None:
         """The open command of this id."""
         return self._open.get(command)
@@ -145,6 +163,13 @@ class Commands:
         )
         for command in await recovery.unfinished():
             self._enter(command)
+
+    async def _check_unknowns(self, order: Order) -> None:
+        device = self._registry.device(order.device)
+        spec = device.profile.commands.get(order.name) if device else None
+        blocked = await self.book.unknowns.block(order.device, spec) if spec else ""
+        if blocked:
+            raise CommandError(Refusal.UNRESOLVED, "device", blocked)
 
     def _give_back(self, command: OpenCommand) -> None:
         self._safety.give_back(command.spec.hazard, command.device.id, command.record.id)

@@ -12,7 +12,15 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 from hub import audit
 from hub.command import Answer, Frame, Outcome, Priority, State
 from hub.commands.life import Life
-from hub.commands.order import Attempt, Before, CommandError, Record, Refusal, canonical
+from hub.commands.order import (
+    Attempt,
+    Before,
+    CommandError,
+    Record,
+    Refusal,
+    Resolution,
+    canonical,
+)
 from hub.errors import StoreDamaged
 from hub.ledger import tables
 
@@ -77,6 +85,35 @@ def unfinished(connection: Connection) -> list[tuple[Record, Life, Before, int]]
         for row in connection.execute(query)
         for record in [_record(row)]
     ]
+
+
+def unresolved(connection: Connection, device: str, name: str) -> str:
+    """The oldest command of this name that ended unknown and is not resolved; empty when there is none."""
+    query = select(_t.c.id).where(
+        _t.c.device == device,
+        _t.c.name == name,
+        _t.c.state == str(State.UNKNOWN),
+        _t.c.resolution == "",
+    )
+    return connection.scalars(query.order_by(_t.c.id).limit(1)).first() or ""
+
+
+def resolve(
+    connection: Connection, command: str, actor: str, found: Resolution, note: str, time_ms: int
+) -> Record:
+    """Keep what a person found out, with an audit row; raises CommandError when another was kept."""
+    changed = connection.execute(
+        update(_t).where(_t.c.id == command, _t.c.resolution == "").values(resolution=str(found))
+    )
+    record = _record(connection.execute(select(_t).where(_t.c.id == command)).one())
+    if record.resolution is not found:
+        text = f"it was resolved already, as {record.resolution}"
+        raise CommandError(Refusal.NOT_UNKNOWN, "outcome", text)
+    if changed.rowcount:
+        before, after = canonical({"resolution": ""}), canonical({"resolution": str(found)})
+        noted = replace(record, cause=note)
+        _note(connection, noted, actor, "resolved", before, after, time_ms)
+    return record
 
 
 def add(connection: Connection, record: Record, body_hash: str, uptime_ms: int) -> None:
@@ -269,6 +306,7 @@ def _record(row: Row[tuple[object, ...]]) -> Record:
         attempts=row.attempts,
         nonce=row.nonce,
         proof=row.proof,
+        resolution=Resolution(row.resolution),
     )
 
 

@@ -103,7 +103,9 @@ class Flight:
         is_away = self._registry.is_offline(command.device.id)
         if is_away and command.spec.offline is Offline.QUEUE and not command.life.doubts:
             return self._wait(AWAY_PAUSE_S)
-        clearance = await self._look_before(arguments)
+        clearance = await self._pass_unknowns()
+        if clearance is Clearance.GO:
+            clearance = await self._look_before(arguments)
         if clearance is not Clearance.GO:
             return clearance
         if command.spec.repeat is Repeat.NEVER and self._before(arguments) is Before.UNSEEN:
@@ -116,6 +118,17 @@ class Flight:
         if self._registry.only_observes(device):
             return f"link {device.link} only observes"
         return self._rules.forbids(spec.hazard) or self._rules.unproven(device, spec)
+
+    async def _pass_unknowns(self) -> Clearance:
+        """An earlier one of a counted command may have ended unknown while this one waited."""
+        command = self._command
+        if command.life.doubts:
+            return Clearance.GO
+        try:
+            blocked = await self._book.unknowns.block(command.device.id, command.spec)
+        except StoreError:
+            return self._wait(STORE_PAUSE_S)
+        return await self._deny(blocked) if blocked else Clearance.GO
 
     async def _look_before(self, arguments: dict[str, Scalar]) -> Clearance:
         """See what it requires in a reading of now, and take the arguments the device itself fills."""

@@ -1,7 +1,7 @@
 """The ledger on a PostgreSQL server: one session that writes, and what becomes of it when the server goes.
 
 The session that writes holds an advisory lock, so that the right to write and the means to end together
-(decision 013). Before each COMMIT it notes its transaction's number and the end of the audit chain: a later
+(decision 014). Before each COMMIT it notes its transaction's number and the end of the audit chain: a later
 session asks by the number what became of an unanswered COMMIT, and by the chain whether anybody else has
 written meanwhile.
 """
