@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol
 from contextlib import suppress
+from typing import Protocol
 
 from hub import audit
 from hub.clock import Clock
