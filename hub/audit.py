@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
@@ -67,6 +67,11 @@ class Entry:
     after: str
 
 
+def touch(connection: Connection) -> None:
+    """Write the end of the chain as it is: shows whether the store takes a write again."""
+    connection.execute(update(audit_head).values(number=audit_head.c.number))
+
+
 def append(
     connection: Connection,
     *,
@@ -78,7 +83,10 @@ def append(
     after: str,
     time_ms: int,
 ) -> None:
-    """One more row, in the caller's transaction: the change and its row are on disk together or neither."""
+    """One more row, in the caller's transaction: the change and its row are on disk together or neither.
+
+    A NUL, which not every database keeps in a text, is written as its picture.
+    """
     entry = Entry(subject=subject, action=action, before=before, after=after)
     append_all(connection, [entry], actor=actor, cause=cause, time_ms=time_ms)
 
@@ -95,15 +103,16 @@ def append_all(
         row = AuditRow(
             number=last.number + 1,
             time_ms=time_ms,
-            actor=actor,
-            cause=cause,
-            subject=entry.subject,
-            action=entry.action,
-            before=entry.before,
-            after=entry.after,
+            actor=_drawn(actor),
+            cause=_drawn(cause),
+            subject=_drawn(entry.subject),
+            action=_drawn(entry.action),
+            before=_drawn(entry.before),
+            after=_drawn(entry.after),
         )
         last = Head(number=row.number, hash=_seal(last.hash, row))
-        added.append(asdict(row) | {"hash": last.hash})
+        written = {name: getattr(row, name) for name in AuditRow.__slots__}
+        added.append(written | {"hash": last.hash})
     connection.execute(_ADD, added)
     end = {"number": last.number, "hash": last.hash}
     if first == BEGINNING:
@@ -145,6 +154,10 @@ def verify(connection: Connection, *, noted: Head = BEGINNING) -> Broken | None:
             last = Head(number=row.number, hash=found.hash)
         if len(step) < _STEP:
             return _check_end(connection, last, noted)
+
+
+def _drawn(text: str) -> str:
+    return text.replace("\0", "\u2400")
 
 
 def _check(last: Head, row: AuditRow, seal: str, noted: Head) -> Broken | None:

@@ -32,6 +32,7 @@ _LENGTH_MAX = 200
 _VERIFIED_KEPT = 1_000
 _CHECKS_WAITING = 16
 _NOTED_EVERY_MS = 60_000
+_READ_EVERY_S = 1.0
 
 
 class Role(StrEnum):
@@ -89,7 +90,8 @@ class Keys:
     """The keys in the ledger. `checks` counts how often a secret was hashed to be compared.
 
     A wrong key, an unknown one, a revoked and an expired one cost the same one hash; only a key that was good
-    before is known again by the SHA-256 of what was presented, which is kept in memory alone.
+    before is known again by the SHA-256 of what was presented, which is kept in memory alone. What the
+    ledger says of such a key is read again after a second, and at once when it was revoked here.
     """
 
     def __init__(self, ledger: Ledger, clock: Clock, hasher: PasswordHasher | None = None) -> None:
@@ -100,6 +102,8 @@ class Keys:
         self._nobody = self._hasher.hash(secrets.token_hex(32))
         self._verified: OrderedDict[bytes, str] = OrderedDict()
         self._noted: dict[str, int] = {}
+        self._read: dict[str, tuple[float, tuple[Key, str]]] = {}  # when, and what it said
+        self._revocations = 0
         self._turn = asyncio.Semaphore(1)  # one hash takes 64 MiB and a core
         self._waiting = 0
 
@@ -133,7 +137,11 @@ class Keys:
     async def revoke(self, key_id: str, actor: str) -> bool:
         """End a key now and for good; False when there is none of this id, or none that was not revoked."""
         now_ms = self._clock.now_ms()
-        return await self._ledger.run(lambda connection: _revoke(connection, key_id, actor, now_ms))
+        try:
+            return await self._ledger.run(lambda link: _revoke(link, key_id, actor, now_ms))
+        finally:
+            self._revocations += 1  # whoever is reading it at this moment may have read too early
+            self._read.pop(key_id, None)
 
     async def all(self) -> list[Key]:
         """Every key there ever was, oldest first, without what would open anything."""
@@ -152,9 +160,10 @@ class Keys:
         if len(presented) > _LENGTH_MAX or not (presented.isascii() and presented.isprintable()):
             return None  # no key looks like this, so nothing is told by answering sooner
         key_id, secret = _parts(presented)
-        found = await self._ledger.read(lambda connection: _find(connection, key_id))
         mark = hashlib.sha256(presented.encode()).digest()
-        if self._verified.get(mark) != key_id and not await self._verify(mark, found, secret):
+        is_known = self._verified.get(mark) == key_id
+        found = await self._look_up(key_id, is_known=is_known)
+        if not is_known and not await self._verify(mark, found, secret):
             return None
         if not found or not found[0].good(self._clock.now_ms()):
             self._verified.pop(mark, None)
@@ -162,6 +171,16 @@ class Keys:
         await self._note_use(found[0])
         key = found[0]
         return Caller(id=key.id, name=key.name, role=key.role, place=key.place)
+
+    async def _look_up(self, key_id: str, *, is_known: bool) -> tuple[Key, str] | None:
+        now_s, revocations = self._clock.monotonic_s(), self._revocations
+        read_s, found = self._read.get(key_id, (0.0, None))
+        if found and is_known and now_s - read_s < _READ_EVERY_S:
+            return found
+        found = await self._ledger.read(lambda connection: _find(connection, key_id))
+        if found and revocations == self._revocations:
+            self._read[key_id] = now_s, found
+        return found
 
     async def _verify(self, mark: bytes, found: tuple[Key, str] | None, secret: str) -> bool:
         if self._waiting >= _CHECKS_WAITING:

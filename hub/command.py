@@ -19,8 +19,8 @@ silence. Acknowledged is not done: only an ordinary reading, taken after the sen
 
 An argument is named elsewhere in a command as "@name". `minimum` and `maximum` of a text count its
 characters; `scale` is what one of the device's own units is worth. `from_point` fills one from the
-device's own fresh word, plus a number: the next purchase count. It is fixed in the ledger before the
-first send.
+device's own fresh word, plus a number: the next purchase count. It is in the ledger before the send, and
+fixed from the first try on that may have reached the device.
 """
 
 from __future__ import annotations
@@ -135,6 +135,11 @@ class CommandSpec:
     confidence: Confidence = Confidence.HIGH
     note: str = ""
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether the device's own count tells one from the next."""
+        return any(argument.from_point for argument in self.arguments.values())
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Command:
@@ -231,7 +236,10 @@ def _number_mistake(argument: Argument, value: Scalar) -> str:
     hint = f"write a {'whole ' if whole else ''}number {span}"
     if isinstance(value, bool | str) or (whole and not isinstance(value, int)):
         return hint
-    if not math.isfinite(value) or not argument.minimum <= value <= argument.maximum:
+    finite = isinstance(value, int) or math.isfinite(
+        value
+    )  # a whole number may be too big for a float
+    if not finite or not argument.minimum <= value <= argument.maximum:
         return hint
     if whole and (Fraction(value) * argument.factor).denominator != 1:
         return f"write a multiple of {1 / argument.factor}"

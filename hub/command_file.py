@@ -121,8 +121,7 @@ def _check(spec: CommandSpec, table: Table) -> None:
         raise table.wrong("confirm", "nothing", hint)
     if spec.hazard in _NEVER_QUEUED and spec.offline is Offline.QUEUE:
         raise table.wrong("offline", "queue", 'write "refuse": nobody waits there for the line')
-    counted = any(argument.from_point for argument in spec.arguments.values())
-    if spec.hazard is Hazard.CREDIT and spec.repeat is Repeat.VERIFY and not counted:
+    if spec.hazard is Hazard.CREDIT and spec.repeat is Repeat.VERIFY and not spec.is_counted:
         hint = 'credit is repeated only with the device\'s own count: from_point = "purchase_count"'
         raise table.wrong("arguments", "no from_point", hint)
 

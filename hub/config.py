@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from hub.errors import ConfigError, ConfigErrors, unreadable
 
@@ -20,6 +22,7 @@ HUB_FILE = "hub.toml"
 ENVIRONMENT_PREFIX = "DORMHUB_"
 FOLDER_VARIABLE = "DORMHUB_CONFIG"  # names the folder of these files
 KEY_VARIABLE = "DORMHUB_KEY"  # the API key of whoever types
+_SECRET_MAX_BYTES = 4_096
 _NO_KEYS_OF_FILES = (FOLDER_VARIABLE, KEY_VARIABLE)
 
 
@@ -98,12 +101,59 @@ class HubConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     data: Path = Path("data")
+    ledger_url: str = ""
+    ledger_password_file: Path | None = None
     uvloop: bool = True
     log: LogConfig = LogConfig()
     journal: JournalConfig = JournalConfig()
     api: ApiConfig = ApiConfig()
     broker: BrokerConfig = BrokerConfig()
     sinks: Mapping[str, SinkConfig] = {}
+
+    def ledger_place(self) -> Path | URL:
+        """The ledger's file in the data folder, or the URL of its database with the password.
+
+        Raises ConfigError when the password cannot be read, or everybody may read it.
+        """
+        if not self.ledger_url:
+            return self.data / "ledger.db"
+        url = make_url(self.ledger_url)
+        file = self.ledger_password_file
+        return url if file is None else url.set(password=_secret(file))
+
+
+def _secret(path: Path) -> str:
+    def wrong(found: str, hint: str) -> ConfigError:
+        return ConfigError(file=HUB_FILE, key="ledger_password_file", found=found, hint=hint)
+
+    try:
+        with path.open("rb") as file:
+            open_to_all = os.fstat(file.fileno()).st_mode & 0o007
+            secret = file.read(_SECRET_MAX_BYTES).decode().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise wrong(f"cannot read {str(path)!r}: {error}", "name a text file") from None
+    if open_to_all:
+        raise wrong(f"everybody may read {str(path)!r}", f"chmod 600 {path}")
+    if not secret:
+        raise wrong(f"no password in {str(path)!r}", "write the password on one line")
+    return secret
+
+
+def _check_ledger(path: Path, text: str) -> None:
+    """Raises ConfigError for what is no URL of PostgreSQL, without repeating it: it may hold a password."""
+
+    def wrong(found: str, hint: str) -> ConfigError:
+        return ConfigError(file=str(path), key="ledger_url", found=found, hint=hint)
+
+    right = "postgresql://USER@HOST/DATABASE"
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise wrong("not a URL", f"write {right}") from None
+    if url.get_backend_name() != "postgresql" or not url.database:
+        raise wrong("not a database of PostgreSQL", f"write {right}, or nothing for a file")
+    if url.password is not None or "password" in url.query:
+        raise wrong("a password in it", "write it into a file and name that: ledger_password_file")
 
 
 def _override(document: dict[str, object], path: list[str], text: str) -> None:
@@ -124,7 +174,8 @@ def _override(document: dict[str, object], path: list[str], text: str) -> None:
 def load_config(folder: Path, environment: Mapping[str, str] = os.environ) -> HubConfig:
     """This box's configuration; raises ConfigErrors naming every wrong key. A missing file means defaults.
 
-    A relative `data` folder is taken from `folder`'s parent, so that config/ and data/ stand side by side.
+    A relative `data` folder is taken from `folder`'s parent, so that config/ and data/ stand side by side; a
+    relative `ledger_password_file` from `folder`.
     """
     path = folder / HUB_FILE
     document: dict[str, object] = {}
@@ -155,5 +206,10 @@ def load_config(folder: Path, environment: Mapping[str, str] = os.environ) -> Hu
                 for item in error.errors()
             )
         ) from None
+    if config.ledger_url:
+        _check_ledger(path, config.ledger_url)
     data = config.data if config.data.is_absolute() else folder.resolve().parent / config.data
-    return config.model_copy(update={"data": data})
+    secret = config.ledger_password_file
+    return config.model_copy(
+        update={"data": data, "ledger_password_file": secret and folder.resolve() / secret}
+    )

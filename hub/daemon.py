@@ -175,6 +175,7 @@ class Daemon:
             clock=self._clock,
             keeper=self._keeper,
             journal=self._journal,
+            ledger=self._ledger,
             presence=self.ingest.presence,
             supervisor=supervisor,
             followers=self._followers,
@@ -336,7 +337,7 @@ async def _serve(
         raise ConfigError(file=str(folder / HUB_FILE), key="data", found=found, hint=hint) from None
     async with (
         open_journal(config.data / "journal.db", clock=clock, options=options) as journal,
-        open_ledger(config.data / "ledger.db", clock=clock) as ledger,
+        open_ledger(config.ledger_place(), clock=clock) as ledger,
     ):
         if config.broker.folder is not None:
             hub_password(config.data / BROKER_FOLDER)  # before a link in site.toml names the file

@@ -17,7 +17,7 @@ POISON_KEPT_BYTES = 4096
 _CAMPUS_ZONE = ZoneInfo("Asia/Shanghai")
 
 
-class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False, eq=False):
     """What one device said at one time. One poll, or one message, is one Reading.
 
     `time_ms` is the device's own time where it has one that can be trusted, else when it was received;
@@ -25,6 +25,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     gave nothing usable stands in `bad` with the reason, and not in `values`; one that was used with a
     doubt stands in `values` and, with the reason, in `uncertain`. What is missing is missing, never 0.
     The same device, time and content is the same reading, however often it comes.
+    `received_s` is the clock's monotonic second of its receipt: it orders readings and sends within this
+    run of the hub, is not kept, and is no part of what makes two readings equal; 0 means not known.
     A struct, not a dataclass, because one is made for every poll and message.
     """
 
@@ -34,6 +36,14 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     values: Mapping[str, Value]
     bad: Mapping[str, str] = msgspec.field(default_factory=lambda: _NONE)
     uncertain: Mapping[str, str] = msgspec.field(default_factory=lambda: _NONE)
+    received_s: float = 0.0
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both say the same."""
+        if not isinstance(other, Reading):
+            return NotImplemented
+        names = ("device", "time_ms", "received_ms", "values", "bad", "uncertain")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

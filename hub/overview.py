@@ -9,6 +9,7 @@ from hub.clock import Clock
 from hub.follow import Follower
 from hub.inventory.keeper import Keeper
 from hub.journal import Journal
+from hub.ledger import Ledger
 from hub.presence import Presence, PresenceBoard
 from hub.status import (
     InventoryStatus,
@@ -33,6 +34,7 @@ class Overview:
     clock: Clock
     keeper: Keeper
     journal: Journal
+    ledger: Ledger
     presence: PresenceBoard
     supervisor: Supervisor
     followers: Sequence[Follower]
@@ -41,7 +43,8 @@ class Overview:
         """Everything a person or a monitor wants to know now."""
         links = [_link(host) for host in self.supervisor.hosts.values()]
         store, sinks = self._store(), self._sinks()
-        health, reasons = judge(store, links, sinks)
+        ledger = self.ledger.stats().reason
+        health, reasons = judge(store, links, sinks, ledger)
         counts = self.presence.counts()
         return Status(
             health=health,
@@ -65,6 +68,7 @@ class Overview:
             inventory=self._inventory(),
             links=links,
             store=store,
+            ledger=ledger,
             sinks=sinks,
         )
 

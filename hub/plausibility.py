@@ -208,6 +208,7 @@ def _amended(reading: Reading, time_ms: int, doubts: list[tuple[str, Verdict]]) 
         device=reading.device,
         time_ms=time_ms,
         received_ms=reading.received_ms,
+        received_s=reading.received_s,
         values={name: value for name, value in reading.values.items() if name not in bad},
         bad={**reading.bad, **bad},
         uncertain={**reading.uncertain, **uncertain},

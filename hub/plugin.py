@@ -82,9 +82,10 @@ class Driver(Protocol):
         """Tell a device once, and say what came back; never repeats by itself.
 
         Called while `run` runs, one at a time for each device; goes before polling on the same bus, by
-        `command.priority`. Just before the write the deadline is checked once more: past it the outcome is
-        NOT_SENT. When it passes while bytes may still wait in a socket, the connection is reset. On a link
-        that only observes it is NOT_SENT. Never raises but for cancellation.
+        `command.priority`. A read of the device that was under way when this was called is not published:
+        its answer may be older than the command. Just before the write the deadline is checked once more:
+        past it the outcome is NOT_SENT. When it passes while bytes may still wait in a socket, the
+        connection is reset. On a link that only observes it is NOT_SENT. Never raises but for cancellation.
         """
 
     def refresh(self, device: str) -> None:

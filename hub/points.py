@@ -219,6 +219,10 @@ _flag("fee_control_enabled load_control_enabled", "state", "the meter cuts by it
 _flag(
     "force_control_enabled time_control_enabled", "state", "a hand or a timetable rules the relay"
 )
+_flag("relay_armed", "state", "open, and a hand at the device may close it")
+_text(
+    "schedule", "state", 'hours of the day in which the relay may conduct: "06:30-23:00"; "" always'
+)
 _flag("power_alarm", "state", "the device's own power limit is exceeded")
 _number(
     "power_alarm_threshold power_limit", "W", 0, 10_000_000, "above it the device warns or cuts"

@@ -15,11 +15,19 @@ class Registry:
         self._presence = presence
         self._links: dict[str, Link] = {}
         self._devices: dict[str, Device] = {}
+        self._proofs: dict[str, frozenset[str]] = {}
 
     def configure(self, links: Sequence[Link]) -> None:
         """Know exactly these links and their devices from now on."""
         self._links = {link.id: link for link in links}
         self._devices = {device.id: device for link in links for device in link.devices}
+        self._proofs = {}
+        for name, device in self._devices.items():
+            expects = [
+                expect for spec in device.profile.commands.values() for expect in spec.confirm
+            ]
+            if expects:
+                self._proofs[name] = frozenset(expect.point for expect in expects)
 
     def knows_link(self, name: str) -> bool:
         """Whether there is a link of this id."""
@@ -32,6 +40,10 @@ class Registry:
     def devices(self) -> tuple[Device, ...]:
         """Every device."""
         return tuple(self._devices.values())
+
+    def proofs(self, device: str) -> frozenset[str]:
+        """The points that prove this device's commands."""
+        return self._proofs.get(device, frozenset())
 
     def only_observes(self, device: Device) -> bool:
         """Whether no write may leave through this device's link; true for a link nobody knows."""

@@ -16,18 +16,20 @@ from sqlalchemy import Connection, insert, select, update
 
 from hub import audit
 from hub.clock import Clock
-from hub.command import Hazard
+from hub.command import CommandSpec, Hazard
+from hub.confidence import Confidence
 from hub.errors import HubError, StoreError
 from hub.ledger import Ledger, tables
 from hub.model import Device, Reading
-from hub.presence import is_stale
-from hub.safety_rules import FireInput, SafetyRules
+from hub.presence import ONLINE, is_stale
+from hub.safety_rules import FireInput, SafetyRules, command_name
 
 LATCH = "fire"
 DEBOUNCE_S = 0.2  # inputs must have been quiet this long before a person may reset
 BRAKE_WINDOW_S = 600.0
 RATE_WINDOW_S = 60.0
 _RETRY_S = 1.0
+_GRAIN_S = 0.002  # a word this little newer may be the same one, come twice
 _BRAKED = (Hazard.CUT, Hazard.OPEN)
 
 
@@ -40,7 +42,7 @@ class _Input:
     """The last word of a fire input."""
 
     alarm: bool | None = None
-    heard_s: float = 0.0
+    said_s: float = float("-inf")  # when the newest word was said, by the hub's monotonic clock
     quiet_s: float | None = None  # since when it says no alarm
 
 
@@ -54,11 +56,18 @@ class FireState:
 
 
 class FireLatch:
-    """Set by any alarm, reset only by a person; until an input is seen quiet it counts as alarm."""
+    """Set by any alarm, reset only by a person; until an input is seen quiet it counts as alarm.
 
-    def __init__(self, *, ledger: Ledger, clock: Clock) -> None:
+    An alarm is believed however old or doubtful. "No alarm" is believed only while the device is there, and
+    only from a word without doubt that is newer than any other of this input, was said since the hub
+    started, and is not stale.
+    """
+
+    def __init__(self, *, ledger: Ledger, clock: Clock, is_away: Callable[[str], bool]) -> None:
         self._ledger = ledger
         self._clock = clock
+        self._is_away = is_away
+        self._began_s = clock.monotonic_s()
         self._inputs: dict[FireInput, _Input] = {}
         self._period_s: Callable[[str], float] = lambda _: 60.0
         self._latched = False
@@ -110,8 +119,11 @@ class FireLatch:
         now_s = self._clock.monotonic_s()
         if doubt:
             raise StillAlarm(doubt)
-        if any(now_s - (seen.quiet_s or now_s) < DEBOUNCE_S for seen in self._inputs.values()):
+        since_s = [seen.quiet_s for seen in self._inputs.values() if seen.quiet_s is not None]
+        if any(now_s - quiet_s < DEBOUNCE_S for quiet_s in since_s):
             raise StillAlarm("an input has only just gone quiet")
+        if self._unwritten.is_set():  # else the alarm would be written down after its end
+            raise StillAlarm("the alarm is not yet written down")
         now_ms, alarms = self._clock.now_ms(), self._alarms
         await self._ledger.run(partial(_write_latch, False, actor, cause, now_ms))
         self._latched = self._alarms != alarms  # one may have come while it was written
@@ -119,13 +131,23 @@ class FireLatch:
             self._unwritten.set()
 
     def _hear(self, place: FireInput, seen: _Input, reading: Reading, now_s: float) -> None:
-        if place.point in reading.bad:
+        said, before_s = reading.values.get(place.point), seen.said_s
+        doubtful = place.point in reading.bad or place.point in reading.uncertain
+        if said is None and not doubtful and reading.values.get(ONLINE) is not False:
+            return
+        said_s = now_s - _age_s(reading, now_s, self._clock.now_ms())
+        seen.said_s = max(before_s, said_s)
+        if said:
+            seen.alarm, seen.quiet_s = True, None
+            self._latch(f"{place.device} says {place.point}")
+        elif doubtful or said is None:
             seen.alarm, seen.quiet_s = None, None
-        elif place.point in reading.values:
-            seen.alarm, seen.heard_s = bool(reading.values[place.point]), now_s
-            seen.quiet_s = None if seen.alarm else (seen.quiet_s or now_s)
-            if seen.alarm:
-                self._latch(f"{place.device} says {place.point}")
+        elif said_s > max(before_s + _GRAIN_S, self._began_s) and not self._is_old(place, said_s):
+            seen.alarm = False
+            seen.quiet_s = now_s if seen.quiet_s is None else seen.quiet_s
+
+    def _is_old(self, place: FireInput, said_s: float) -> bool:
+        return is_stale(self._clock.monotonic_s() - said_s, self._period_s(place.device))
 
     def _latch(self, cause: str) -> None:
         self._alarms += 1
@@ -135,13 +157,21 @@ class FireLatch:
 
     def _doubt(self) -> str:
         """Why it cannot be said that there is no fire; empty when it can."""
-        now_s = self._clock.monotonic_s()
         for place, seen in self._inputs.items():
             if seen.alarm:
                 return f"{place.device} says {place.point}"
-            if seen.alarm is None or is_stale(now_s - seen.heard_s, self._period_s(place.device)):
+            if self._is_away(place.device):
+                return f"{place.device} is away and does not say whether there is fire"
+            if seen.alarm is None or self._is_old(place, seen.said_s):
                 return f"{place.device} does not say whether there is fire"
         return "" if self._inputs else "no fire input is configured in site.toml [safety]"
+
+
+def _age_s(reading: Reading, now_s: float, now_ms: int) -> float:
+    """How long ago it was said: by the device's clock until it came, by the hub's since."""
+    by_wall_s = (now_ms - reading.received_ms) / 1000
+    stored_s = now_s - reading.received_s if reading.received_s else by_wall_s
+    return (reading.received_ms - reading.time_ms) / 1000 + max(0.0, stored_s)
 
 
 class Brake:
@@ -149,54 +179,63 @@ class Brake:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._let: dict[Hazard, dict[str, float]] = {hazard: {} for hazard in _BRAKED}
+        # Command: its device, and when; oldest first.
+        self._let: dict[Hazard, dict[str, tuple[str, float]]] = {hazard: {} for hazard in _BRAKED}
 
-    def lets(self, hazard: Hazard, device: str, limit: int) -> bool:
+    def lets(self, hazard: Hazard, device: str, command: str, limit: int) -> bool:
         """Whether this device may be cut or opened without a second person; if so it is counted."""
         if hazard not in _BRAKED:
             return True
         now_s = self._clock.monotonic_s()
         let = self._let[hazard]
-        while let and now_s - next(iter(let.values())) > BRAKE_WINDOW_S:
+        while let and now_s - next(iter(let.values()))[1] > BRAKE_WINDOW_S:
             del let[next(iter(let))]
-        if device not in let and len(let) >= limit:
+        devices = {name for name, _ in let.values()}
+        if device not in devices and len(devices) >= limit:
             return False
-        self.count(hazard, device)
+        self.count(hazard, device, command)
         return True
 
-    def count(self, hazard: Hazard, device: str, age_s: float = 0.0) -> None:
-        """This device was, or is being, cut or opened; call with falling ages."""
+    def count(self, hazard: Hazard, device: str, command: str, age_s: float = 0.0) -> None:
+        """This device was, or is being, cut or opened by this command; call with falling ages."""
         if hazard in _BRAKED:
-            self._let[hazard].pop(device, None)
-            self._let[hazard][device] = self._clock.monotonic_s() - age_s
+            self._let[hazard][command] = (device, self._clock.monotonic_s() - age_s)
+
+    def forget(self, hazard: Hazard, command: str) -> None:
+        """This command was not taken after all."""
+        if hazard in _BRAKED:
+            self._let[hazard].pop(command, None)
 
 
 class Rate:
-    """Counts what each device was told in the last minute; the same key counts once."""
+    """Counts what each device was told in the last minute."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._told: dict[str, deque[tuple[float, str]]] = {}
 
-    def lets(self, device: str, key: str, limit: int) -> bool:
+    def lets(self, device: str, command: str, limit: int) -> bool:
         """Whether one more is not too many; if so it is counted."""
         now_s = self._clock.monotonic_s()
         told = self._told.setdefault(device, deque())
         while told and now_s - told[0][0] > RATE_WINDOW_S:
             told.popleft()
-        if any(known == key for _, known in told):
-            return True
         if len(told) >= limit:
             return False
-        told.append((now_s, key))
+        told.append((now_s, command))
         return True
+
+    def forget(self, device: str, command: str) -> None:
+        """This command was not taken after all."""
+        told = self._told.get(device, deque())
+        self._told[device] = deque(one for one in told if one[1] != command)
 
 
 class Safety:
     """The rules of this site over every command; `latch` is the fire latch."""
 
-    def __init__(self, *, ledger: Ledger, clock: Clock) -> None:
-        self.latch = FireLatch(ledger=ledger, clock=clock)
+    def __init__(self, *, ledger: Ledger, clock: Clock, is_away: Callable[[str], bool]) -> None:
+        self.latch = FireLatch(ledger=ledger, clock=clock, is_away=is_away)
         self._rules = SafetyRules()
         self._devices: dict[str, Device] = {}
         self._brake = Brake(clock)
@@ -215,20 +254,40 @@ class Safety:
         state = self.latch.state()
         return f"fire: {state.reason}" if state.forbids else ""
 
-    def holds(self, hazard: Hazard, device: str) -> bool:
+    def unproven(self, device: Device, spec: CommandSpec) -> str:
+        """Why this device may not be told what its product takes only as an assumption; empty when it may."""
+        name = command_name(device.profile, spec)
+        if spec.confidence is not Confidence.LOW or name in self._rules.allow_unproven:
+            return ""
+        because = f" ({spec.note})" if spec.note else ""
+        return (
+            f"unproven command{because}: try it on one device, then name {name} in allow_unproven"
+        )
+
+    def holds(self, hazard: Hazard, device: str, command: str) -> bool:
         """Whether it must wait for a second person; if not it is counted. Fire holds back no opening."""
         if hazard is Hazard.OPEN and self.latch.state().latched:
             return False
         limit = self._rules.brake_limit(len(self._devices))
-        return not self._brake.lets(hazard, device, limit)
+        return not self._brake.lets(hazard, device, command, limit)
 
-    def let(self, hazard: Hazard, device: str, age_s: float = 0.0) -> None:
+    @property
+    def approval_s(self) -> float:
+        """How long what is held waits for its second person."""
+        return self._rules.approval_s
+
+    def let(self, hazard: Hazard, device: str, command: str, age_s: float = 0.0) -> None:
         """It was let go, by a second person or before the hub started."""
-        self._brake.count(hazard, device, age_s)
+        self._brake.count(hazard, device, command, age_s)
 
-    def is_too_many(self, device: str, key: str) -> bool:
+    def is_too_many(self, device: str, command: str) -> bool:
         """Whether this device is told too much in a minute; if not it is counted."""
-        return not self._rate.lets(device, key, self._rules.rate_per_minute)
+        return not self._rate.lets(device, command, self._rules.rate_per_minute)
+
+    def give_back(self, hazard: Hazard, device: str, command: str) -> None:
+        """What was counted for this command does not count: it was not taken after all."""
+        self._brake.forget(hazard, command)
+        self._rate.forget(device, command)
 
     def _period_s(self, device: str) -> float:
         known = self._devices.get(device)

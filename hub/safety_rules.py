@@ -1,10 +1,12 @@
 """`[safety]` of site.toml: what protects people from commands, as an engineer wrote it.
 
 [safety]
-fire = ["lane-1.fire_alarm"]   # any of them true, bad, stale or not seen yet is fire
+fire = ["lane-1.fire_alarm"]   # any of them true, bad, doubtful, stale, away or not seen yet is fire
 brake_percent = 1              # cut or open of more devices than this in 10 minutes …
 brake_devices = 20             # … or than this waits for a second person
+approval_s = 120               # how long it waits for that person
 rate_per_minute = 30           # commands to one device
+allow_unproven = ["acrel_ddsy1352.credit"]   # PRODUCT.COMMAND whose bytes are an assumption, tried by you
 """
 
 from __future__ import annotations
@@ -12,12 +14,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hub.command import CommandSpec
 from hub.model import Device
 from hub.points import POINTS, PointType
+from hub.profile import Profile
 from hub.toml_table import Table
 
 BRAKE_DEVICES_MAX = 20
 _RATE_MAX = 600
+_APPROVAL_MAX_S = 3_600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +40,9 @@ class SafetyRules:
     fire: tuple[FireInput, ...] = ()
     brake_percent: float = 1.0
     brake_devices: int = BRAKE_DEVICES_MAX
+    approval_s: float = 120.0
     rate_per_minute: int = 30
+    allow_unproven: tuple[str, ...] = ()
 
     def brake_limit(self, devices: int) -> int:
         """How many devices of so many may be cut, or opened, within 10 minutes; at least one."""
@@ -54,10 +61,39 @@ def read_safety(
         raise table.wrong("brake_percent", percent, "write a number above 0 and up to 100")
     brake = _whole(table, "brake_devices", BRAKE_DEVICES_MAX, BRAKE_DEVICES_MAX)
     rate = _whole(table, "rate_per_minute", 30, _RATE_MAX)
+    approval_s = table.positive("approval_s", 120.0)
+    if approval_s > _APPROVAL_MAX_S:
+        raise table.wrong("approval_s", approval_s, f"write seconds up to {_APPROVAL_MAX_S:.0f}")
+    unproven = table.texts("allow_unproven")
+    for text in unproven:
+        _check_command(table, text, devices)
     for key, value in table.rest().items():
-        known = "fire, brake_percent, brake_devices, rate_per_minute"
+        known = "fire, brake_percent, brake_devices, approval_s, rate_per_minute, allow_unproven"
         raise table.wrong(key, value, "an unknown key; known: " + known)
-    return SafetyRules(fire=fire, brake_percent=percent, brake_devices=brake, rate_per_minute=rate)
+    return SafetyRules(
+        fire=fire,
+        brake_percent=percent,
+        brake_devices=brake,
+        approval_s=approval_s,
+        rate_per_minute=rate,
+        allow_unproven=unproven,
+    )
+
+
+def command_name(profile: Profile, spec: CommandSpec) -> str:
+    """How a command is named in `allow_unproven`."""
+    return f"{profile.id}.{spec.name}"
+
+
+def _check_command(table: Table, text: str, devices: Mapping[str, Device]) -> None:
+    known = (
+        command_name(device.profile, spec)
+        for device in devices.values()
+        for spec in device.profile.commands.values()
+    )
+    if text not in known:
+        hint = 'write "PRODUCT.COMMAND" of a configured device'
+        raise table.wrong("allow_unproven", text, hint)
 
 
 def _fire_input(table: Table, text: str, devices: Mapping[str, Device]) -> FireInput:

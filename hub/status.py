@@ -21,7 +21,9 @@ _ANSWER_MAX_BYTES = 16 * 1024 * 1024
 
 
 class Health(StrEnum):
-    """green: all well; yellow: something is away but nothing is lost; red: readings are not being stored."""
+    """green: all well; yellow: something is away but nothing is lost; red: readings or commands are not
+    being stored.
+    """
 
     GREEN = "green"
     YELLOW = "yellow"
@@ -82,7 +84,7 @@ class InventoryStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole hub at one moment."""
+    """The whole hub at one moment. `ledger` says why commands cannot be stored, empty when they can."""
 
     health: Health
     reasons: list[str]
@@ -97,14 +99,16 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     inventory: InventoryStatus
     links: list[LinkStatus]
     store: StoreStatus
+    ledger: str = ""
     sinks: list[SinkStatus]
 
 
 def judge(
-    store: StoreStatus, links: list[LinkStatus], sinks: list[SinkStatus]
+    store: StoreStatus, links: list[LinkStatus], sinks: list[SinkStatus], ledger: str = ""
 ) -> tuple[Health, list[str]]:
     """The health that follows from the parts, worst first, each with what is wrong."""
     red = [] if store.healthy else [f"journal: {store.reason}"]
+    red += [f"ledger: {ledger}"] if ledger else []
     yellow = [f"link {link.id}: {link.reason}" for link in links if not link.up]
     yellow += [f"sink {sink.name}: {sink.last_error}" for sink in sinks if sink.last_error]
     if red:

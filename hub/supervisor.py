@@ -188,6 +188,11 @@ class Supervisor:
             return Outcome(answer=Answer.NOT_SENT, reason=reason)
         try:
             return await driver.execute(command)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return Outcome(answer=Answer.SILENT, reason="the driver cancelled itself")
         except Exception as error:
             # It may have got as far as the wire.
             _log.exception("driver failed in a command", link=link, command=command.id)
@@ -196,8 +201,12 @@ class Supervisor:
     def refresh(self, link: str, device: str) -> None:
         """Have a device read as soon as its bus allows; nothing when its link has no driver now."""
         driver = self._drivers.get(link)
-        if driver is not None:
+        if driver is None:
+            return
+        try:
             driver.refresh(device)
+        except Exception:
+            _log.exception("driver failed in a refresh", link=link, device=device)
 
     async def stop(self) -> None:
         """Cancel every link and wait until each has closed what it opened."""

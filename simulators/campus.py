@@ -41,9 +41,9 @@ class _Parts:
 class Campus:
     """The devices of a site, brought to life. Give it to a task: `run` serves until cancelled.
 
-    `machines` are the devices' true states by id, `obedience` how those on MQTT take commands, `ledger` is
-    what they did, `buses` the serial lines by link id; `faults` may be ordered while it lives. After
-    `started` is set, `settings` says of each link how it is reached.
+    `machines` are the devices' true states by id, `ledger` is what they did, `buses` the serial lines by
+    link id; `faults`, and how commands are taken, may be ordered while it lives. After `started` is set,
+    `settings` says of each link how it is reached.
     """
 
     def __init__(
@@ -54,7 +54,6 @@ class Campus:
         self.clock = clock or SystemClock(play.seed)
         self.started = asyncio.Event()
         self.machines: dict[str, Machine] = {}
-        self.obedience: dict[str, Obedience] = {}
         self.settings: dict[str, Mapping[str, object]] = {}
         self._play = play
         self._begin_ms = self.clock.now_ms()
@@ -138,16 +137,15 @@ class Campus:
         machine = self._machine(device)
         diary = Diary(device=device.id, ledger=self.ledger)
         dialect = dialect_of(device.profile, device.address, self._key(device))
-        if dialect is not None:
-            self.obedience[device.id] = Obedience(machine, dialect, diary)
+        faults = plan.of(device.id)
         return MqttDevice(
             device,
             machine,
             forms=self._forms[key],
             diary=diary,
-            faults=plan.of(device.id),
+            faults=faults,
             seed=self._play.seed,
-            obedience=self.obedience.get(device.id),
+            obedience=Obedience(machine, dialect, diary, faults) if dialect else None,
         )
 
     def _key(self, device: Device) -> bytes:

@@ -152,7 +152,9 @@ def write_rehearsal(campus: Campus, folder: Path) -> None:
         "fire": [f"{fire.device}.{fire.point}" for fire in rules.fire],
         "brake_percent": rules.brake_percent,
         "brake_devices": rules.brake_devices,
+        "approval_s": rules.approval_s,
         "rate_per_minute": rules.rate_per_minute,
+        "allow_unproven": rules.allow_unproven,
     }
     text = site_toml(site.name, str(site.timezone), links, safety)
     (folder / "site.toml").write_text(text, "utf-8")

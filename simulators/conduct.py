@@ -30,7 +30,7 @@ class Bearing:
 
     device: str
     conduct: Conduct
-    exception: int = 4
+    exception: int = 3
     from_s: float = 0.0
     to_s: float = 1e9
 

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from simulators.chance import draw, seed_of
-from simulators.conduct import OBEYS, Bearing
+from simulators.conduct import OBEYS, Bearing, Conduct
 
 
 class FaultKind(StrEnum):
@@ -176,6 +176,10 @@ class FaultPlan:
         self.windows = list(windows)
         self.bearings = list(bearings)
         self._seed = seed
+
+    def order(self, device: str, conduct: Conduct) -> None:
+        """From now on these devices (a pattern) take commands so, whatever was ordered before."""
+        self.bearings.insert(0, Bearing(device=device, conduct=conduct))
 
     def of(self, device: str) -> DeviceFaults:
         """This device's faults."""

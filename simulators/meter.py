@@ -112,6 +112,8 @@ _SHOWS: dict[str, Shown] = {
     "free_energy": lambda now: 20_000,
     "purchase_count": lambda now: 3 + sum(now.energy_wh) // 800_000,
     "relay_closed": lambda now: now.closed,
+    "relay_armed": lambda now: False,
+    "schedule": lambda now: "",
     "power_alarm_threshold": lambda now: 10_000.0,
     "power_limit": lambda now: 3000.0,
     "overload_allowed": lambda now: 5,
@@ -220,6 +222,22 @@ class Meter:
             self._written[point] = value
         self._birth.diary.record(now_ms, Deed.WRITTEN, {point: value})
         return True
+
+    def switch(self, now_ms: int, order: str) -> str:
+        """Cut or restore the supply, or arm it: open, until a hand closes it. The code of the answer."""
+        if order == "arm":
+            if self._opened_ms is None:
+                return "rejected"
+            return self.keep(now_ms, "relay_armed", True)
+        self._written.pop("relay_armed", None)
+        self.write(now_ms, "relay_closed", order == "restore")
+        return "done"
+
+    def keep(self, now_ms: int, point: str, value: Value) -> str:
+        """Take a setting; a product without this point takes it silently. The code of the answer."""
+        if point in self._birth.points:
+            self.write(now_ms, point, value)
+        return "done"
 
     def _switch(self, now_ms: int, *, closed: bool) -> None:
         if closed and self._opened_ms is not None:

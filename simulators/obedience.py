@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from simulators.conduct import Conduct
 from simulators.dialects import DONE, Dialect, Request
+from simulators.faults import DeviceFaults
 from simulators.ledger import Deed, Diary
 from simulators.machine import Machine
 from simulators.meter import Meter
@@ -14,17 +15,19 @@ from simulators.turnstile import Turnstile
 from simulators.washer import Washer
 
 REPORT = "report"
+_LATE_S = 2.0
 
 
 class Obedience:
-    """A device's ear for commands. `conduct` may be changed at any time; `late_s` is how late late is."""
+    """A device's ear for commands; `faults` says how it takes them now."""
 
-    def __init__(self, machine: Machine, dialect: Dialect, diary: Diary) -> None:
-        self.conduct = Conduct.OBEYS
-        self.late_s = 2.0
+    def __init__(
+        self, machine: Machine, dialect: Dialect, diary: Diary, faults: DeviceFaults
+    ) -> None:
         self._machine = machine
         self._dialect = dialect
         self._diary = diary
+        self._faults = faults
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -38,21 +41,24 @@ class Obedience:
         except (ValueError, KeyError, TypeError):
             self._diary.record(now_ms, Deed.HEARD, {"verdict": "unreadable"})
             return [], False
-        if self.conduct is Conduct.SILENT:
+        conduct = self._faults.bearing(now_ms).conduct
+        if request.name == REPORT and not request.refused and conduct is not Conduct.SILENT:
+            return [], True
+        if conduct is not Conduct.OBEYS:
+            self._diary.record(now_ms, Deed.FAULT, {"kind": conduct.value})
+        if conduct is Conduct.SILENT:
             self._note(request, "ignored", now_ms)
             return [], False
-        if request.name == REPORT and not request.refused:
-            return [], True
-        code = self._do(request, now_ms)
+        code = self._do(request, conduct, now_ms)
         self._note(request, code, now_ms)
-        return self._answers(request, code, now_ms), code in DONE
+        return self._answers(request, code, conduct, now_ms), code in DONE
 
-    def _do(self, request: Request, now_ms: int) -> str:
+    def _do(self, request: Request, conduct: Conduct, now_ms: int) -> str:
         if request.refused:
             return request.refused
-        if self.conduct is Conduct.REFUSES:
+        if conduct is Conduct.REFUSES:
             return "rejected"
-        if self.conduct is Conduct.ONLY_ANSWERS:
+        if conduct is Conduct.ONLY_ANSWERS:
             return "accepted"
         code = _carry_out(self._machine, request, now_ms)
         self._dialect.done(request, code)
@@ -62,16 +68,18 @@ class Obedience:
         values = {"id": request.id, "command": request.name, "verdict": verdict}
         self._diary.record(now_ms, Deed.HEARD, values)
 
-    def _answers(self, request: Request, code: str, now_ms: int) -> list[tuple[Message, float]]:
-        if self.conduct is Conduct.ONLY_DOES:
+    def _answers(
+        self, request: Request, code: str, conduct: Conduct, now_ms: int
+    ) -> list[tuple[Message, float]]:
+        if conduct is Conduct.ONLY_DOES:
             return []
-        if self.conduct is Conduct.ANSWERS_FOR_ANOTHER:
+        if conduct is Conduct.ANSWERS_FOR_ANOTHER:
             request = replace(request, id="another-command")
         answer = self._dialect.answer(request, code, now_ms)
         if answer is None:
             return []
-        delay_s = self.late_s if self.conduct is Conduct.ANSWERS_LATE else 0.0
-        times = 2 if self.conduct is Conduct.ANSWERS_TWICE else 1
+        delay_s = _LATE_S if conduct is Conduct.ANSWERS_LATE else 0.0
+        times = 2 if conduct is Conduct.ANSWERS_TWICE else 1
         return [(answer, delay_s)] * times
 
 
@@ -92,10 +100,11 @@ def _carry_out(machine: Machine, request: Request, now_ms: int) -> str:
             return machine.set_mode(now_ms, str(said.get("mode")), int(str(lasts_s)))
         case Turnstile(), "display":
             return "done"
-        case Meter(), "cut" | "restore":
-            machine.write(now_ms, "relay_closed", request.name == "restore")
-            return "done"
+        case Meter(), "cut" | "restore" | "arm":
+            return machine.switch(now_ms, request.name)
         case Meter(), "power_limit":
-            return "done"
+            return machine.keep(now_ms, "power_limit", float(str(said.get("power_w", 0))))
+        case Meter(), "schedule":
+            return machine.keep(now_ms, "schedule", str(said.get("hours")))
         case _:
             return "rejected"

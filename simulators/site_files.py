@@ -25,6 +25,7 @@ _METERS = (
     "eastron_sdm120",
     "eastron_sdm630",
 )
+_UNPROVEN = ("acrel_ddsy1352.credit", "acrel_ddsy1352.power_limit")
 _BROKER = "broker"
 
 
@@ -80,7 +81,11 @@ def write_site(folder: Path, size: Size, *, name: str, broker_port: int) -> None
     links[_BROKER] = {**broker, "version": size.mqtt_version}
     fire = [f"barrier-{gate + 1}.fire_alarm" for gate in range(size.barriers)]
     # One in a hundred of a few devices is none: a small site says itself how many are many.
-    safety = {"fire": fire, "brake_percent": max(1.0, 500 / (size.meters + size.washers + 1))}
+    brake_percent = max(1.0, 500 / (size.meters + size.washers + 1))
+    used = {row["profile"] for row in _rows(size)}
+    # A simulated meter has the bytes that the product's profile assumes.
+    unproven = [name for name in _UNPROVEN if name.partition(".")[0] in used]
+    safety = {"fire": fire, "brake_percent": brake_percent, "allow_unproven": unproven}
     text = site_toml(name, TIMEZONE, links, safety)
     (folder / "site.toml").write_text(text, "utf-8")
     with (folder / "devices.csv").open("w", encoding="utf-8", newline="") as file:

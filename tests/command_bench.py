@@ -11,6 +11,7 @@ from pathlib import Path
 from hub import Clock, Driver, Link, Priority, Reading, VirtualClock
 from hub.commands import Order, Record
 from hub.control import Control
+from hub.dispatch import Wire
 from hub.ingest import Ingest
 from hub.ledger import Ledger, open_ledger
 from hub.points import Scalar
@@ -81,9 +82,10 @@ class Hub:
                 ledger=self.ledger,
                 clock=self.clock,
                 presence=self.ingest.presence,
-                wire=supervisor,
+                wire=self._site.wire(supervisor),
             )
             self.control.configure(self._site.links, self._site.rules)
+            self._supervisor = supervisor
             await supervisor.apply(self._site.links)
             others = await self.control.start(tasks)
             try:
@@ -92,6 +94,14 @@ class Hub:
                 for task in others:
                     task.cancel()
                 await supervisor.stop()
+
+    async def reload(self, *links: Link) -> None:
+        """Go by these links from now on, as the daemon does."""
+        self.ingest.configure(
+            [device for link in links for device in link.devices], [link.id for link in links]
+        )
+        await self._supervisor.apply(links)
+        self.control.configure(links, self._site.rules)
 
     async def send(self, device: str, name: str, **arguments: Scalar) -> Record:
         """Submit with a key of its own."""
@@ -107,6 +117,12 @@ class Hub:
     async def end(self, record: Record, timeout_s: float = 600.0) -> Record:
         """The command once it has ended."""
         return await self.control.commands.wait(record.id, timeout_s)
+
+    async def until(self, condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+        """Return as soon as it is so."""
+        async with asyncio.timeout(timeout_s):
+            while not condition():
+                await self.clock.sleep(0.0001)
 
     async def poll(self, *devices: str) -> None:
         """Have these devices read now."""
@@ -124,11 +140,18 @@ class Hub:
 
 
 class Site:
-    """Machines, links and rules that outlive every run of the hub; `folder` holds its ledger."""
+    """Machines, links and rules that outlive every run of the hub; `place` is its ledger's, else `folder`."""
 
-    def __init__(self, folder: Path, *, machines: int = 1, rules: SafetyRules = RULES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        machines: int = 1,
+        rules: SafetyRules = RULES,
+        place: Path | str = "",
+    ) -> None:
         names = [f"gate-{number}" for number in range(1, machines + 1)]
-        self.folder = folder
+        self.place = place or folder / "ledger.db"
         self.rules = rules
         self.machines = {name: Machine(name) for name in names}
         self.links: Sequence[Link] = (
@@ -138,6 +161,7 @@ class Site:
                 devices=tuple(scripted(name) for name in names),
             ),
         )
+        self.wire: Callable[[Wire], Wire] = lambda wire: wire
         self._clock: JumpingClock | None = None
 
     @property
@@ -150,9 +174,8 @@ class Site:
     @asynccontextmanager
     async def hub(self) -> AsyncIterator[Hub]:
         """One run of the hub; leaving kills it, as far as its tasks are concerned."""
-        place, executor = self.folder / "ledger.db", InlineExecutor()
         async with (
-            open_ledger(place, clock=self.clock, executor=executor) as ledger,
+            open_ledger(self.place, clock=self.clock, executor=InlineExecutor()) as ledger,
             Hub(ledger, self.clock, self).running() as hub,
         ):
             yield hub

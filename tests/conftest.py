@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgresql_server import Database, PostgreSQL, fresh_database, postgresql_server
 from tests.servers import Server, mosquitto_server, running, victoria_metrics_server
 
 
@@ -22,6 +23,29 @@ def victoria_metrics(tmp_path: Path) -> Iterator[Server]:
     """A real, empty VictoriaMetrics."""
     with running(victoria_metrics_server(tmp_path / "victoria-metrics")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql_cluster() -> Iterator[PostgreSQL]:
+    """A real PostgreSQL that every test shares; those that kill one start their own."""
+    with postgresql_server() as server:
+        yield server
+
+
+@pytest.fixture
+def postgresql(postgresql_cluster: PostgreSQL) -> Iterator[Database]:
+    """An empty database on a real PostgreSQL."""
+    with fresh_database(postgresql_cluster) as database:
+        yield database
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where an empty ledger may be: a file, and a database of a server."""
+    if request.param == "sqlite":
+        return tmp_path / "ledger.db"
+    database: Database = request.getfixturevalue("postgresql")
+    return database.url
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

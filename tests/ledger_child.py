@@ -1,9 +1,11 @@
 """A process that writes to a ledger, for tests that kill it, cut its power or fill its disk.
 
-python -m tests.ledger_child write FOLDER            says each row's number once it is committed
-python -m tests.ledger_child full FOLDER BYTES       fills files of at most BYTES, then lifts the limit
-python -m tests.ledger_child migrate FOLDER NUMBER   opens it; killed before the statement of this number
-python -m tests.ledger_child hold FOLDER             says "open" and keeps it until the end of its input
+python -m tests.ledger_child write PLACE             says each row's number once it is committed
+python -m tests.ledger_child full PLACE BYTES        fills files of at most BYTES, then lifts the limit
+python -m tests.ledger_child migrate PLACE NUMBER    opens it; killed before the statement of this number
+python -m tests.ledger_child hold PLACE              says "open" and keeps it until the end of its input
+
+PLACE is the folder of a file, or the URL of a database.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import signal
 import sys
 from pathlib import Path
 
+import structlog
 from sqlalchemy import Connection, Engine, event, func, insert, select
 
 from hub import StoreError, SystemClock, audit
@@ -53,8 +56,8 @@ def audited(connection: Connection) -> int:
     return connection.scalar(select(func.count()).select_from(audit.audit)) or 0
 
 
-async def write(folder: Path) -> None:
-    async with open_ledger(folder / "ledger.db", clock=SystemClock()) as ledger:
+async def write(place: Path | str) -> None:
+    async with open_ledger(place, clock=SystemClock()) as ledger:
         count = itertools.count(len(await ledger.read(numbers)))
 
         async def go_on() -> None:
@@ -62,8 +65,8 @@ async def write(folder: Path) -> None:
                 print(await ledger.run(lambda connection, n=number: add(connection, n)), flush=True)
 
         async with asyncio.TaskGroup() as tasks:
-            for place in range(TASKS):
-                tasks.create_task(go_on(), name=f"writer {place}")
+            for writer in range(TASKS):
+                tasks.create_task(go_on(), name=f"writer {writer}")
 
 
 async def until_full(ledger: Ledger, first: int) -> int:
@@ -76,9 +79,9 @@ async def until_full(ledger: Ledger, first: int) -> int:
     return -1
 
 
-async def full(folder: Path, limit: int) -> None:
+async def full(place: Path | str, limit: int) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    async with open_ledger(folder / "ledger.db", clock=SystemClock()) as ledger:
+    async with open_ledger(place, clock=SystemClock()) as ledger:
         hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
         refused = await until_full(ledger, 0)
@@ -90,7 +93,7 @@ async def full(folder: Path, limit: int) -> None:
         print(f"stored {await ledger.read(numbers) == list(range(refused + 1))}", flush=True)
 
 
-async def migrate(folder: Path, last: int) -> None:
+async def migrate(place: Path | str, last: int) -> None:
     seen = itertools.count(1)
 
     def die(*_: object) -> None:
@@ -98,18 +101,19 @@ async def migrate(folder: Path, last: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     event.listen(Engine, "before_cursor_execute", die)
-    async with open_ledger(folder / "ledger.db", clock=SystemClock()):
+    async with open_ledger(place, clock=SystemClock()):
         print("open", flush=True)
 
 
-async def hold(folder: Path) -> None:
-    async with open_ledger(folder / "ledger.db", clock=SystemClock()):
+async def hold(place: Path | str) -> None:
+    async with open_ledger(place, clock=SystemClock()):
         print("open", flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
 
 if __name__ == "__main__":
-    place = Path(sys.argv[2])
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    place = sys.argv[2] if "://" in sys.argv[2] else Path(sys.argv[2]) / "ledger.db"
     match sys.argv[1]:
         case "write":
             asyncio.run(write(place))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from hub import Clock, Outcome, Poison, Reading, StoreError, SystemClock, Trace
 
@@ -85,8 +86,7 @@ class RecordingHost:
         """Return when the condition holds; it is looked at after every event and each 10 ms."""
         async with asyncio.timeout(timeout_s):
             while not condition():
-                async with self._changed:
-                    try:
-                        await asyncio.wait_for(self._changed.wait(), 0.01)
-                    except TimeoutError:
-                        continue
+                # Not asyncio.wait_for, which may forget that the time is over.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.01), self._changed:
+                        await self._changed.wait()

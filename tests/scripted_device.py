@@ -75,6 +75,12 @@ repeat = "never"
 hazard = "start"
 deadline_s = 30
 confirm_s = 2
+[commands.dose]
+meaning = "something whose bytes nobody has seen on a device"
+confirm = [{ point = "relay_8", equals = true }]
+repeat = "verify"
+confidence = "low"
+note = "the bytes are assumed"
 [commands.text]
 meaning = "words on the display"
 arguments = { words = { type = "text", maximum = 20, meaning = "what to show" } }
@@ -127,6 +133,7 @@ class Machine:
     effects: list[Effect] = field(default_factory=list)
     tries: list[tuple[Command, float]] = field(default_factory=list)
     is_mute: bool = False  # gives no readings
+    latency_s: float = LATENCY_S
 
     def __post_init__(self) -> None:
         self.state = {
@@ -187,7 +194,7 @@ class ScriptedDriver:
         if host is None or self._link.observe_only:
             return Outcome(answer=Answer.NOT_SENT, reason="link is down")
         clock = host.clock
-        await clock.sleep(LATENCY_S)
+        await clock.sleep(machine.latency_s)
         if clock.monotonic_s() >= command.deadline_s:
             return Outcome(answer=Answer.NOT_SENT, reason="deadline")
         behaviour = machine.behaviour()
@@ -205,12 +212,8 @@ class ScriptedDriver:
         host, machine = self._host, self._machines[device]
         if host is None or machine.is_mute:
             return
-        await host.clock.sleep(LATENCY_S)
-        now_ms = host.clock.now_ms()
-        reading = Reading(
-            device=device, time_ms=now_ms, received_ms=now_ms, values=dict(machine.state)
-        )
-        await host.publish([reading])
+        await host.clock.sleep(machine.latency_s)
+        await host.publish([said(device, host.clock, **machine.state)])
 
     async def _behave(
         self, behaviour: Behaviour, machine: Machine, command: Command, host: Host
@@ -250,6 +253,14 @@ class ScriptedDriver:
     async def _do_late(self, machine: Machine, command: Command, clock: Clock) -> None:
         await clock.sleep(LATE_S)
         machine.do(command, clock.monotonic_s())
+
+
+def said(device: str, clock: Clock, **values: Value) -> Reading:
+    """What a device says now."""
+    now_ms, now_s = clock.now_ms(), clock.monotonic_s()
+    return Reading(
+        device=device, time_ms=now_ms, received_ms=now_ms, received_s=now_s, values=values
+    )
 
 
 def scripted(name: str, *, link: str = "bus-1") -> Device:

@@ -23,11 +23,15 @@ START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 10.0
 
 
-def find_program(name: str) -> str:
+def find_program(name: str, package: str = "") -> str:
     """The path of a server's program; skips, or fails in CI, when it is not installed."""
-    path = shutil.which(name, path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
+    postgresql = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin")
+    )  # Debian keeps them out of the path
+    folders = [os.environ.get("PATH", ""), "/usr/sbin", *(str(folder) for folder in postgresql)]
+    path = shutil.which(name, path=os.pathsep.join(folders))
     if path is None:
-        reason = f"{name} is not installed (apt-get install {name})"
+        reason = f"{name} is not installed (apt-get install {package or name})"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)

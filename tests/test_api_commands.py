@@ -8,8 +8,10 @@ from typing import cast
 
 import httpx2
 import pytest
+from sqlalchemy import update
 
 from hub.auth import Role
+from hub.ledger import tables
 from tests.api_site import ApiSite, api_site
 
 CUT: dict[str, object] = {"device": "meter-1", "name": "cut"}
@@ -144,6 +146,26 @@ async def test_a_held_command_is_an_alarm_for_those_who_may_see_it(site: ApiSite
     ]
     assert [f"command/{held.json()['id']}" in found for found in subjects] == [True, True]
     assert [len(found) for found in subjects] == [6, 3]
+
+
+async def test_what_ended_unknown_is_an_alarm_until_finance_resolves_it(site: ApiSite) -> None:
+    made = await send(site, CUT)
+    command, path = made.json()["id"], made.headers["location"] + "/resolve"
+    async with site.client(Role.FINANCE) as client:
+        open_still = await client.post(path, json={"outcome": "done"})
+        await site.parts.ledger.run(
+            lambda connection: connection.execute(
+                update(tables.commands)
+                .where(tables.commands.c.id == command)
+                .values(state="unknown")
+            )
+        )
+        before = (await client.get("/v1/alarms")).text
+        resolved = await client.post(path, json={"outcome": "not_done", "note": "looked at it"})
+        after = (await client.get("/v1/alarms")).text
+    assert (open_still.status_code, resolved.status_code) == (409, 200)
+    assert {"state": "unknown", "resolution": "not_done"}.items() <= resolved.json().items()
+    assert (command in before, command in after) == (True, False)
 
 
 async def test_credits_are_for_finance_and_relays_for_operators(site: ApiSite) -> None:

@@ -45,6 +45,13 @@ ROUTES: list[tuple[str, str, frozenset[Role], str, dict[str, object] | None]] = 
     ("POST", "/v1/commands", OPERATORS, "", ORDER),
     ("POST", "/v1/commands", frozenset({Role.FINANCE, Role.ADMIN}), "", CREDIT),
     ("POST", "/v1/commands/{command}/approve", OPERATORS, f"/v1/commands/{ID}/approve", None),
+    (
+        "POST",
+        "/v1/commands/{command}/resolve",
+        frozenset({Role.FINANCE, Role.ADMIN}),
+        f"/v1/commands/{ID}/resolve",
+        {"outcome": "done"},
+    ),
     ("POST", "/v1/alarms/fire/reset", OPERATORS, "", {"cause": "drill"}),
     ("POST", "/v1/devices/{device}/read", SENDERS, "/v1/devices/meter-1/read?wait_s=0.1", None),
     ("GET", "/v1/devices/{device}/trace", INSTALLERS, "/v1/devices/meter-1/trace?seconds=1", None),

@@ -176,3 +176,9 @@ def test_rows_are_listed_by_subject_and_from_a_number_on() -> None:
     with written(rows) as connection:
         assert [row.after for row in audit.rows(connection, subject="gate-1")] == list("13579")
         assert [row.number for row in audit.rows(connection, after=4, limit=3)] == [5, 6, 7]
+
+
+def test_a_nul_is_written_as_its_picture_and_the_chain_is_whole() -> None:
+    with written([("a\0", "b", "c", "d", "e", "f")]) as connection:
+        assert [row.actor for row in audit.rows(connection)] == ["a\u2400"]
+        assert audit.verify(connection) is None

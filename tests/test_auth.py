@@ -26,14 +26,21 @@ def clock() -> VirtualClock:
 
 
 @pytest.fixture
-async def ledger(tmp_path: Path, clock: VirtualClock) -> AsyncIterator[Ledger]:
-    async with open_ledger(tmp_path / "ledger.db", clock=clock) as ledger:
+async def ledger(place: Path | str, clock: VirtualClock) -> AsyncIterator[Ledger]:
+    async with open_ledger(place, clock=clock) as ledger:
         yield ledger
 
 
 @pytest.fixture
 def keys(ledger: Ledger, clock: VirtualClock) -> Keys:
     return Keys(ledger, clock, QUICK)
+
+
+@pytest.fixture
+async def keys_in_file(tmp_path: Path, clock: VirtualClock) -> AsyncIterator[Keys]:
+    """Keys whose ledger's bytes can be looked at, and which are found faster than they are hashed."""
+    async with open_ledger(tmp_path / "ledger.db", clock=clock) as ledger:
+        yield Keys(ledger, clock, QUICK)
 
 
 async def test_a_key_says_who_comes_in_which_role_and_where(keys: Keys) -> None:
@@ -54,11 +61,11 @@ async def test_a_key_for_everywhere_covers_every_building(keys: Keys) -> None:
     assert caller.covers("")
 
 
-async def test_the_secret_is_nowhere_on_the_disk(keys: Keys, tmp_path: Path) -> None:
-    text = await keys.add(name="desk", role=Role.ADMIN, actor="hub")
+async def test_the_secret_is_nowhere_on_the_disk(keys_in_file: Keys, tmp_path: Path) -> None:
+    text = await keys_in_file.add(name="desk", role=Role.ADMIN, actor="hub")
     secret = text.rsplit("_", 1)[1]
     assert len(secret) == 64
-    assert await keys.check(text) is not None
+    assert await keys_in_file.check(text) is not None
     written = b"".join(file.read_bytes() for file in tmp_path.glob("ledger.db*"))
     assert b"desk" in written
     assert secret.encode() not in written
@@ -110,6 +117,26 @@ async def test_a_revoked_key_is_refused_at_once_although_it_was_known(keys: Keys
     assert not await keys.revoke("nobody", "key/other")
 
 
+async def test_a_key_revoked_while_it_is_being_checked_opens_nothing_any_more(keys: Keys) -> None:
+    text = await keys.add(name="desk", role=Role.ADMIN, actor="hub")
+    await keys.check(text)
+    [key] = await keys.all()
+    checks = [keys.check(text) for _ in range(6)]
+    await asyncio.gather(*checks[:3], keys.revoke(key.id, "ann"), *checks[3:])
+    assert await keys.check(text) is None
+
+
+async def test_what_another_hand_wrote_of_a_known_key_holds_after_a_second(
+    keys: Keys, ledger: Ledger, clock: VirtualClock
+) -> None:
+    text = await keys.add(name="desk", role=Role.ADMIN, actor="hub")
+    await keys.check(text)
+    ended = update(api_keys).values(revoked_ms=NOW_MS)
+    await ledger.run(lambda connection: connection.execute(ended).rowcount)
+    clock.advance(1.0)
+    assert await keys.check(text) is None
+
+
 async def test_whatever_is_wrong_with_a_key_it_costs_one_hash_each_time(
     keys: Keys, clock: VirtualClock
 ) -> None:
@@ -133,11 +160,13 @@ async def test_a_good_key_is_hashed_once_and_then_known(keys: Keys) -> None:
     assert keys.checks == 1
 
 
-async def test_a_flood_of_wrong_keys_is_turned_away_and_known_keys_still_open(keys: Keys) -> None:
-    text = await keys.add(name="desk", role=Role.ADMIN, actor="hub")
-    assert await keys.check(text) is not None
-    flood = [keys.check(f"dormhub_{n:026}_{'0' * 64}") for n in range(200)]
-    told = await asyncio.gather(*flood, keys.check(text), return_exceptions=True)
+async def test_a_flood_of_wrong_keys_is_turned_away_and_known_keys_still_open(
+    keys_in_file: Keys,
+) -> None:
+    text = await keys_in_file.add(name="desk", role=Role.ADMIN, actor="hub")
+    assert await keys_in_file.check(text) is not None
+    flood = [keys_in_file.check(f"dormhub_{n:026}_{'0' * 64}") for n in range(200)]
+    told = await asyncio.gather(*flood, keys_in_file.check(text), return_exceptions=True)
     assert {type(one) for one in told[:-1]} == {type(None), TooManyChecks}
     assert told[-1] is not None
     assert not isinstance(told[-1], BaseException)

@@ -84,3 +84,19 @@ def test_uncertain_facts_of_the_products_in_use_are_said(tmp_path: Path) -> None
     devices = DEVICES.replace("eastron_sdm120", "acrel_ddsy1352")
     result = check(write_site(tmp_path, site=LINKS, devices=devices))
     assert "to confirm on a device: acrel_ddsy1352" in result.stdout
+    assert "device_time" in result.stdout
+    assert "command cut, command restore" in result.stdout
+    assert (
+        "unproven command, refused by [safety] allow_unproven: acrel_ddsy1352.credit"
+        in result.stdout
+    )
+
+
+def test_an_unproven_command_that_the_site_allows_is_said_too(tmp_path: Path) -> None:
+    devices = DEVICES.replace("eastron_sdm120", "acrel_ddsy1352")
+    site = LINKS + '[safety]\nallow_unproven = ["acrel_ddsy1352.credit"]\n'
+    said = check(write_site(tmp_path, site=site, devices=devices)).stdout
+    assert "unproven command, allowed by [safety] allow_unproven: acrel_ddsy1352.credit" in said
+    assert (
+        "unproven command, refused by [safety] allow_unproven: acrel_ddsy1352.power_limit" in said
+    )

@@ -211,7 +211,7 @@ def test_a_caller_that_goes_away_leaves_no_command_without_an_end(tmp_path: Path
 
     async def scene(hub: Hub) -> None:
         async with asyncio.TaskGroup() as tasks:
-            call = tasks.create_task(hub.control.commands.submit(ORDER))
+            call = tasks.create_task(hub.control.commands.submit(order("gate-1", "cut", "k")))
             await asyncio.sleep(0)
             call.cancel()
         await hub.clock.sleep(30)

@@ -145,7 +145,9 @@ def test_what_certainly_did_not_go_is_tried_again(tmp_path: Path) -> None:
     assert (ended.state, ended.attempts) == (State.CONFIRMED, 2)
 
 
-def test_an_argument_the_device_filled_is_kept(tmp_path: Path) -> None:
+def test_an_argument_the_device_fills_is_taken_anew_while_no_try_has_reached_it(
+    tmp_path: Path,
+) -> None:
     site = Site(tmp_path)
     machine = site.machines["gate-1"]
     machine.script = [B.AWAY]
@@ -158,8 +160,8 @@ def test_an_argument_the_device_filled_is_kept(tmp_path: Path) -> None:
         return record
 
     ended = over_a_restart(site, scene)
-    assert ended.arguments == {"amount": 100, "count": 8}
-    assert machine.effects == []
+    assert (ended.state, ended.arguments) == (State.CONFIRMED, {"amount": 100, "count": 9})
+    assert len(machine.effects) == 1
 
 
 def test_what_has_ended_stays_so(tmp_path: Path) -> None:

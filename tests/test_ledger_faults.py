@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, insert, inspect, select
+from sqlalchemy import Connection, Engine, insert, inspect, select
 
 import hub.ledger
 from hub import StoreDamaged, StoreError, SystemClock, audit
@@ -24,7 +24,8 @@ from tests.ledger_child import add, audited, numbers
 
 ROOT = Path(__file__).parent.parent
 CLOCK = SystemClock()
-NEWEST = "0003"
+NEWEST = "0004"
+OLDER = ["0001", "0002", NEWEST]
 
 
 def child(*arguments: str) -> subprocess.Popen[str]:
@@ -44,14 +45,14 @@ async def open_once(path: Path) -> None:
 
 @pytest.mark.parametrize("lines", [1, 100, 1500])
 async def test_after_a_kill_everything_that_returned_is_there_and_nothing_by_halves(
-    tmp_path: Path, lines: int
+    place: Path | str, lines: int
 ) -> None:
-    with child("write", str(tmp_path)) as process:
+    with child("write", str(place).removesuffix("/ledger.db")) as process:
         assert process.stdout is not None
         said = [int(process.stdout.readline()) for _ in range(lines)]
         process.send_signal(signal.SIGKILL)
         said += [int(line) for line in process.stdout.read().split("\n") if line]
-    async with open_ledger(tmp_path / "ledger.db", clock=CLOCK) as ledger:
+    async with open_ledger(place, clock=CLOCK) as ledger:
         found = await ledger.read(numbers)
         assert set(said) <= set(found)
         assert await ledger.read(audited) == len(found)
@@ -141,12 +142,11 @@ async def test_a_folder_that_cannot_be_written_is_a_store_error(tmp_path: Path) 
         await open_once(tmp_path / "nowhere" / "ledger.db")
 
 
-def make_old(path: Path, step: str) -> None:
-    """A ledger as the hub that knew no more than `step` left it, with one command in it."""
+def make_old(engine: Engine, step: str) -> None:
+    """A ledger as the hub that knew no more than `step` left it, with one latch in it."""
     config = Config()
     folder = Path(hub.ledger.__file__).parent / "migrations"
     config.set_main_option("script_location", str(folder))
-    engine = writing_engine(place_of(path))
     with engine.connect() as connection, connection.begin():
         config.attributes["connection"] = connection
         command.upgrade(config, step)
@@ -160,9 +160,9 @@ def tables_and_latches(connection: Connection) -> tuple[set[str], list[str]]:
     return names, list(connection.scalars(select(latches.c.name)))
 
 
-@pytest.mark.parametrize("step", ["0001", "0002", NEWEST])
+@pytest.mark.parametrize("step", OLDER)
 async def test_an_older_ledger_is_brought_up_with_its_rows(tmp_path: Path, step: str) -> None:
-    make_old(tmp_path / "ledger.db", step)
+    make_old(writing_engine(place_of(tmp_path / "ledger.db")), step)
     async with open_ledger(tmp_path / "ledger.db", clock=CLOCK) as ledger:
         assert await ledger.read(tables_and_latches) == (set(metadata.tables), ["fire"])
 
@@ -171,7 +171,7 @@ async def test_an_older_ledger_is_brought_up_with_its_rows(tmp_path: Path, step:
 async def test_a_migration_killed_at_any_statement_leaves_a_ledger_that_opens(
     tmp_path: Path, statement: int
 ) -> None:
-    make_old(tmp_path / "ledger.db", "0001")
+    make_old(writing_engine(place_of(tmp_path / "ledger.db")), "0001")
     process = child("migrate", str(tmp_path), str(statement))
     await asyncio.to_thread(process.communicate)
     assert process.returncode == -signal.SIGKILL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,17 @@ async def test_each_command_has_its_effect_once_and_an_ordinary_reading_shows_it
             assert await confirmed(town, device, name, arguments)
 
 
+async def test_a_device_that_a_reload_took_from_the_bus_is_told_and_asked_nothing(
+    campus: CampusFactory, tmp_path: Path
+) -> None:
+    async with town_at_work(campus, site(tmp_path)) as town:
+        (board,) = (item for item in town.work.link.devices if item.id == "board")
+        gone = command_for(replace(board, id="board-2"), "cut_1")
+        outcome = await town.work.driver.execute(gone)
+        town.work.driver.refresh("board-2")
+    assert (outcome.answer, outcome.reason) == (Answer.NOT_SENT, "no such unit")
+
+
 async def test_money_is_credited_once_for_each_purchase_count(
     campus: CampusFactory, tmp_path: Path
 ) -> None:
@@ -146,7 +158,7 @@ CONDUCTS = [
     (Conduct.ONLY_ANSWERS, Answer.ACKNOWLEDGED, "", 0),
     (Conduct.ONLY_DOES, Answer.SILENT, "timeout", 1),
     (Conduct.ANSWERS_LATE, Answer.SILENT, "timeout", 1),
-    (Conduct.REFUSES, Answer.REFUSED, "device failure", 0),
+    (Conduct.REFUSES, Answer.REFUSED, "illegal value", 0),
 ]
 
 
@@ -190,7 +202,7 @@ EXCEPTIONS = [
     (1, Answer.REFUSED, "illegal function"),
     (2, Answer.REFUSED, "illegal address"),
     (3, Answer.REFUSED, "illegal value"),
-    (4, Answer.REFUSED, "device failure"),
+    (4, Answer.SILENT, "device failure"),
     (5, Answer.ACKNOWLEDGED, ""),
     (6, Answer.NOT_SENT, "busy"),
     (8, Answer.SILENT, "memory parity"),

@@ -7,11 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from drivers.mqtt.driver import open_driver
+from drivers.mqtt.telling import SHORTEST_S, shares
 from hub import Answer, ConfigError
 from simulators.campus import Campus, Play
 from simulators.conduct import Conduct
+from simulators.ledger import Deed
 from tests.command_site import Town, command_site, running_driver, town, until_sending
 from tests.recording_host import RecordingHost
 from tests.servers import Server
@@ -64,7 +68,7 @@ async def test_whatever_a_device_does_the_outcome_is_what_it_said(
     mosquitto: Server, tmp_path: Path, conduct: Conduct
 ) -> None:
     async with town(command_site(tmp_path / "site", mosquitto.port, "gate")) as made:
-        made.campus.obedience["gate"].conduct = conduct
+        made.campus.faults.order("gate", conduct)
         outcome = await made.execute(made.open(confirm_s=0.5))
         assert (outcome.answer, made.openings()) == SAID[conduct]
         assert len(made.heard("gate")) == 1
@@ -74,7 +78,7 @@ async def test_an_answer_that_comes_late_is_handed_on_with_its_command(
     mosquitto: Server, tmp_path: Path
 ) -> None:
     async with town(command_site(tmp_path / "site", mosquitto.port, "gate")) as made:
-        made.campus.obedience["gate"].conduct = Conduct.ANSWERS_LATE
+        made.campus.faults.order("gate", Conduct.ANSWERS_LATE)
         command = made.open(confirm_s=0.2)
         outcome = await made.execute(command)
         await made.host.wait_until(lambda: bool(made.host.late_answers))
@@ -87,10 +91,10 @@ async def test_a_second_answer_is_late_and_closes_nothing(
     mosquitto: Server, tmp_path: Path
 ) -> None:
     async with town(command_site(tmp_path / "site", mosquitto.port, "gate")) as made:
-        made.campus.obedience["gate"].conduct = Conduct.ANSWERS_TWICE
+        made.campus.faults.order("gate", Conduct.ANSWERS_TWICE)
         first = made.open()
         await made.execute(first)
-        made.campus.obedience["gate"].conduct = Conduct.SILENT
+        made.campus.faults.order("gate", Conduct.SILENT)
         second = await made.execute(made.open(confirm_s=0.5))
         assert second.answer is Answer.SILENT
         answers = made.host.counts["answer", "again"] + len(made.host.late_answers)
@@ -102,7 +106,7 @@ async def test_an_answer_under_an_unknown_id_is_counted_and_closes_nothing(
     mosquitto: Server, tmp_path: Path
 ) -> None:
     async with town(command_site(tmp_path / "site", mosquitto.port, "gate")) as made:
-        made.campus.obedience["gate"].conduct = Conduct.ANSWERS_FOR_ANOTHER
+        made.campus.faults.order("gate", Conduct.ANSWERS_FOR_ANOTHER)
         outcome = await made.execute(made.open(confirm_s=0.5))
         assert outcome.answer is Answer.SILENT
         assert made.host.counts["answer", "unknown id"] == 1
@@ -130,7 +134,7 @@ async def test_two_shellys_that_answer_on_one_topic_are_told_apart(
 ) -> None:
     site = command_site(tmp_path / "site", mosquitto.port, "shelly", "shelly-2")
     async with town(site) as made:
-        made.campus.obedience["shelly"].conduct = Conduct.SILENT
+        made.campus.faults.order("shelly", Conduct.SILENT)
         outcomes = await asyncio.gather(
             made.execute(made.command("shelly", "cut", confirm_s=0.5)),
             made.execute(made.command("shelly-2", "cut")),
@@ -204,3 +208,41 @@ async def test_to_a_device_that_never_came_nothing_is_sent(
             outcome = await both.execute(both.command("meter", "cut"))
         assert (outcome.answer, outcome.reason) == (Answer.NOT_SENT, "nobody listens")
         assert made.heard("gate") == []
+
+
+async def test_a_meter_takes_a_limit_and_hours_and_arms_what_is_open(
+    mosquitto: Server, tmp_path: Path
+) -> None:
+    async with town(command_site(tmp_path / "site", mosquitto.port, "meter")) as made:
+        told = [
+            await made.execute(made.command("meter", name, arguments))
+            for name, arguments in (
+                ("arm", {}),
+                ("power_limit", {"power": 1100}),
+                ("schedule", {"hours": "06:30-23:00"}),
+                ("cut", {}),
+                ("arm", {}),
+            )
+        ]
+        refused, *taken = (outcome.answer for outcome in told)
+        assert refused is Answer.REFUSED
+        assert set(taken) == {Answer.ACKNOWLEDGED}
+        written = [
+            dict(entry.values) for entry in made.campus.ledger.entries("meter", Deed.WRITTEN)
+        ]
+        assert written == [
+            {"power_limit": 1100.0},
+            {"schedule": "06:30-23:00"},
+            {"relay_closed": False},
+            {"relay_armed": True},
+        ]
+
+
+@given(left_s=st.floats(SHORTEST_S, 86_400))
+def test_the_wait_for_the_broker_and_the_life_of_the_message_end_by_the_deadline(
+    left_s: float,
+) -> None:
+    patience_s, life_s = shares(left_s)
+    assert life_s >= 1
+    assert patience_s > 0.09
+    assert patience_s + life_s <= left_s + 1e-9

@@ -45,7 +45,7 @@ async def test_a_connection_lost_at_any_step_sends_nothing_again(
     site = command_site(tmp_path / "site", mosquitto.port, "gate", version=version)
     wire = BrokerWire(mosquitto.port)
     async with wire.listening() as port, town(site, by_port=port) as made:
-        made.campus.obedience["gate"].conduct = Conduct.ONLY_DOES
+        made.campus.faults.order("gate", Conduct.ONLY_DOES)
         wire.fate = fate
         outcome = await made.execute(made.open(deadline_s=2.0, confirm_s=0.5))
         wire.fate = Fate.PASSES
@@ -65,7 +65,7 @@ async def test_without_the_brokers_word_the_connection_is_reset_not_closed(
     wire = BrokerWire(mosquitto.port)
     async with wire.listening() as port, town(site, by_port=port) as made:
         wire.fate = Fate.NO_PUBACK
-        made.campus.obedience["gate"].conduct = Conduct.SILENT
+        made.campus.faults.order("gate", Conduct.SILENT)
         outcome = await made.execute(made.open(deadline_s=2.0))
         await made.host.wait_until(lambda: wire.resets == 1)
         assert (outcome.answer, outcome.reason) == (Answer.SILENT, "no word of the broker")
@@ -104,7 +104,7 @@ async def test_a_broker_killed_while_the_device_thinks_brings_no_second_effect(
     mosquitto: Server, tmp_path: Path
 ) -> None:
     async with town(command_site(tmp_path / "site", mosquitto.port, "gate")) as made:
-        made.campus.obedience["gate"].conduct = Conduct.ONLY_DOES
+        made.campus.faults.order("gate", Conduct.ONLY_DOES)
         telling = asyncio.create_task(made.execute(made.open(confirm_s=2.0)))
         await made.host.wait_until(lambda: made.openings() == 1)
         await asyncio.to_thread(mosquitto.kill)
@@ -187,7 +187,7 @@ async def test_an_answer_on_another_devices_topic_closes_nothing(
     mosquitto: Server, tmp_path: Path
 ) -> None:
     async with town(command_site(tmp_path / "site", mosquitto.port, "gate", "meter")) as made:
-        made.campus.obedience["gate"].conduct = Conduct.SILENT
+        made.campus.faults.order("gate", Conduct.SILENT)
         command = made.open(confirm_s=1.0)
         telling = asyncio.create_task(made.execute(command))
         await made.host.wait_until(lambda: len(made.heard("gate")) == 1)
@@ -205,7 +205,7 @@ async def test_a_garbled_answer_closes_nothing_and_is_counted(
     mosquitto: Server, tmp_path: Path, payload: bytes
 ) -> None:
     async with town(command_site(tmp_path / "site", mosquitto.port, "gate")) as made:
-        made.campus.obedience["gate"].conduct = Conduct.SILENT
+        made.campus.faults.order("gate", Conduct.SILENT)
         telling = asyncio.create_task(made.execute(made.open(confirm_s=0.7)))
         await made.host.wait_until(lambda: len(made.heard("gate")) == 1)
         await say(mosquitto, [("dormhub/up/gate/result", payload)])

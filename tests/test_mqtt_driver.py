@@ -9,9 +9,10 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
+from drivers.mqtt.driver import open_driver
 from drivers.mqtt.session import Session, hold_session
 from drivers.mqtt.settings import Broker, read_broker
-from hub import Link, LinkError
+from hub import Link, LinkError, SystemClock
 from tests.mqtt_link import T0_S, device, mqtt_link, say, serving, state, until_up
 from tests.recording_host import RecordingHost
 from tests.servers import Server, free_port, mosquitto_server, running
@@ -80,6 +81,23 @@ async def test_what_was_stored_does_not_come_again(mosquitto: Server, version: s
     async with serving(link, second):
         await second.wait_for(1)
     assert powers(second) == [99]
+
+
+async def cancelled_after(turns: int, link: Link) -> bool:
+    """Whether a driver that was cancelled after so many turns of the loop ended soon."""
+    task = asyncio.create_task(open_driver(link).run(RecordingHost()), name="driver")
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    done, _ = await asyncio.wait((task,), timeout=5)
+    task.cancel()
+    return bool(done)
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_cancelled_in_any_turn_of_its_start_it_ends(mosquitto: Server, version: str) -> None:
+    link = mqtt_link(mosquitto.port, [device("m-1")], version=version)
+    assert [turns for turns in range(150) if not await cancelled_after(turns, link)] == []
 
 
 async def test_a_killed_broker_costs_no_message_and_no_order(mosquitto: Server) -> None:
@@ -251,7 +269,7 @@ async def test_what_waits_for_the_disk_is_bounded(tmp_path: Path) -> None:
 
     async def hold(broker: Broker) -> None:
         with pytest.raises(LinkError):  # what it always ends with
-            await hold_session(broker, [UP + "+/state"], serve)
+            await hold_session(broker, [UP + "+/state"], serve, SystemClock())
 
     lines = ("max_inflight_messages 0", "autosave_on_changes false")
     with running(mosquitto_server(tmp_path, *lines)) as server:

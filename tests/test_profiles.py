@@ -24,6 +24,7 @@ LIBRARY: ProfileLibrary = load_profiles()
 CASES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.glob("*/*.toml"))
 LINES_MAX = 40
 LONGER_BECAUSE = {
+    "generic_meter": "our own convention: all that any maker's meter may have to say",
     "acrel_ddsy1352": "ten flags of two words, credit, tariffs and clock are one block of 48 registers",
     "zhenshi_lpr": "four tables of codes, one line each",
 }

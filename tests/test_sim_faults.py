@@ -1,13 +1,21 @@
 """Faults: by seed, the same for everyone who asks the same."""
 
+import json
+from dataclasses import dataclass
+
 import pytest
 
 from simulators.conduct import Bearing, Conduct
+from simulators.dialects import OwnDialect
 from simulators.faults import Fault, FaultKind, FaultPlan, Window, read_windows
 from simulators.ledger import Deed, Diary, Ledger
+from simulators.mqtt_device import MqttDevice
+from simulators.mqtt_wire import Message
+from simulators.obedience import Obedience
+from simulators.payload import topic_forms
 from simulators.registers import RegisterLayout
 from simulators.slave import Slave
-from tests.sim_site import NOW_MS, Still, device
+from tests.sim_site import NOW_MS, Still, device, machine
 
 READ = bytes.fromhex("04 00 00 00 02")
 
@@ -107,3 +115,91 @@ def test_garbage_leaves_no_byte_as_it_was_and_truncation_only_the_beginning() ->
     assert len(garbage) == 20
     assert not any(one == other for one, other in zip(frame, garbage, strict=True))
     assert cut == frame[:6]
+
+
+def _gate(text: str, ledger: Ledger) -> MqttDevice:
+    """A turnstile on a broker that takes commands as this fault file says."""
+    of, diary = device("gate", "generic_turnstile", "gate"), Diary(device="gate", ledger=ledger)
+    faults = FaultPlan(seed=1, begin_ms=NOW_MS, bearings=read_windows(text)[1]).of("gate")
+    leaf = machine("gate", "generic_turnstile", ledger=ledger)
+    return MqttDevice(
+        of,
+        leaf,
+        forms=topic_forms(of.profile),
+        diary=diary,
+        faults=faults,
+        obedience=Obedience(leaf, OwnDialect("gate", b""), diary, faults),
+    )
+
+
+def _open(number: str) -> Message:
+    seconds = NOW_MS // 1000
+    body = {
+        "id": number,
+        "command": "open",
+        "args": {"direction": "in"},
+        "issued": seconds,
+        "expires": seconds + 3600,
+        "nonce": number,
+    }
+    envelope = {"body": json.dumps(body)}
+    return Message(topic="dormhub/down/gate/command", payload=json.dumps(envelope).encode())
+
+
+@dataclass(frozen=True)
+class Told:
+    """Ids and codes a gate answered with, the delays, and how often its leaf moved."""
+
+    answers: tuple[tuple[str, str], ...]
+    delays_s: tuple[float, ...]
+    moved: int
+
+
+def _told(conduct: str) -> tuple[Told, Ledger]:
+    ledger = Ledger()
+    text = f'[[conduct]]\ndevice = "g*"\nconduct = "{conduct}"\nfrom_s = 10\nto_s = 20\n'
+    said = _gate(text, ledger).obey(_open("first"), NOW_MS + 10_000)
+    results = [out for out in said if out.message.topic == "dormhub/up/gate/result"]
+    documents = [json.loads(out.message.payload) for out in results]
+    told = Told(
+        answers=tuple((document["id"], document["code"]) for document in documents),
+        delays_s=tuple(out.delay_s for out in results),
+        moved=len(list(ledger.entries("gate", Deed.MOVED))),
+    )
+    return told, ledger
+
+
+TAKEN = {
+    Conduct.SILENT: Told((), (), 0),
+    Conduct.REFUSES: Told((("first", "rejected"),), (0.0,), 0),
+    Conduct.ONLY_ANSWERS: Told((("first", "accepted"),), (0.0,), 0),
+    Conduct.ONLY_DOES: Told((), (), 1),
+    Conduct.ANSWERS_LATE: Told((("first", "done"),), (2.0,), 1),
+    Conduct.ANSWERS_TWICE: Told((("first", "done"), ("first", "done")), (0.0, 0.0), 1),
+    Conduct.ANSWERS_FOR_ANOTHER: Told((("another-command", "done"),), (0.0,), 1),
+}
+
+
+@pytest.mark.parametrize("conduct", TAKEN)
+def test_a_fault_file_says_how_an_mqtt_device_takes_commands(conduct: Conduct) -> None:
+    told, ledger = _told(conduct)
+    assert told == TAKEN[conduct]
+    assert [entry.values for entry in ledger.entries("gate", Deed.FAULT)] == [{"kind": conduct}]
+
+
+def test_outside_its_time_a_conduct_holds_no_more() -> None:
+    ledger = Ledger()
+    text = '[[conduct]]\ndevice = "gate"\nconduct = "silent"\nfrom_s = 10\nto_s = 20\n'
+    gate = _gate(text, ledger)
+    for number, second in enumerate((9, 10, 19, 20)):
+        gate.obey(_open(str(number)), NOW_MS + 1000 * second)
+    verdicts = [entry.values["verdict"] for entry in ledger.entries("gate", Deed.HEARD)]
+    assert verdicts == ["done", "ignored", "ignored", "done"]
+
+
+def test_what_is_ordered_last_holds() -> None:
+    plan = FaultPlan(seed=1, begin_ms=NOW_MS)
+    plan.order("g*", Conduct.SILENT)
+    plan.order("gate", Conduct.OBEYS)
+    kinds = [plan.of(name).bearing(NOW_MS).conduct for name in ("gate", "gate-2")]
+    assert kinds == [Conduct.OBEYS, Conduct.SILENT]

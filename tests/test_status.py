@@ -75,6 +75,11 @@ def test_health_is_red_only_when_readings_are_not_stored(
     assert judge(store, [link(up=up)], [sink(complaint)]) == (health, reasons)
 
 
+def test_health_is_red_when_commands_cannot_be_stored() -> None:
+    found = judge(WELL, [link(up=False)], [], "no server")
+    assert found == (Health.RED, ["ledger: no server", "link bus-1: refused"])
+
+
 async def test_every_caller_of_the_socket_gets_the_status_of_the_moment(tmp_path: Path) -> None:
     serving = asyncio.create_task(serve_status(tmp_path, status))
     async with asyncio.timeout(10):

@@ -60,6 +60,8 @@ class ModbusDriver:
             return Outcome(answer=Answer.NOT_SENT, reason="observe_only")
         if self._polling is None:
             return Outcome(answer=Answer.NOT_SENT, reason="not running")
+        if command.device not in self._units:
+            return Outcome(answer=Answer.NOT_SENT, reason="no such unit")
         return await self._polling.execute(command)
 
     def refresh(self, device: str) -> None:

@@ -173,6 +173,7 @@ class Polling:
             device=device,
             time_ms=now_ms,
             received_ms=now_ms,
+            received_s=self._clock.monotonic_s(),
             values=decoded.values,
             bad=decoded.bad,
         )

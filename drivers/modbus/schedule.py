@@ -145,8 +145,10 @@ class Schedule:
         return self._silent_count
 
     def refresh(self, device: str) -> None:
-        """This device is next, unless it rests."""
-        self._wanted.add(self._named[device])
+        """This device is next, unless it rests; nothing when it is not one of this bus any more."""
+        turn = self._named.get(device)
+        if turn is not None:
+            self._wanted.add(turn)
 
     def rest(self, device: str, until_s: float) -> None:
         """Ask this device nothing until then."""

@@ -19,12 +19,12 @@ from hub import Answer, BadValue, Clock, Command, DeviceError, LinkError, Outcom
 _OVERHEAD_BYTES = 6  # unit and CRC, both ways
 _RESULT_BYTES = 15  # both frames of reading one register
 _ACCEPTED = 5  # the device has taken it and needs time
-# Exceptions that say what the device has done: nothing. Any other one leaves that open.
+# Exceptions that say what the device has done: nothing. Any other one leaves that open; 4 ("device
+# failure") happened while it was at work.
 _REFUSALS = {
     1: Answer.REFUSED,
     2: Answer.REFUSED,
     3: Answer.REFUSED,
-    4: Answer.REFUSED,
     6: Answer.NOT_SENT,
     7: Answer.REFUSED,
     10: Answer.NOT_SENT,

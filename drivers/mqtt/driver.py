@@ -54,7 +54,7 @@ _COMMANDS_SESSION_S = 60
 _SOURCE = re.compile(r"[^A-Za-z0-9_-]")  # a whole level of a topic
 
 Serve: TypeAlias = Callable[[Session], Awaitable[None]]
-HoldSession: TypeAlias = Callable[[Broker, Sequence[str], Serve], Awaitable[None]]
+HoldSession: TypeAlias = Callable[[Broker, Sequence[str], Serve, Clock], Awaitable[None]]
 
 
 def open_driver(link: Link) -> Driver:
@@ -137,7 +137,7 @@ class MqttDriver:
             name = f"{self._broker.client_id}-look-{host.clock.new_id()}"
             broker = replace(self._broker, client_id=name, visit=True)
             with suppress(LinkError):
-                await self._hold(broker, self._commands.command_filters, ghosts.look)
+                await self._hold(broker, self._commands.command_filters, ghosts.look, host.clock)
             if not ghosts.looked:
                 await host.clock.sleep(pause_s * (1 + host.clock.random()))
                 pause_s = min(PAUSE_MAX_S / 2, pause_s * 2)
@@ -150,7 +150,7 @@ class MqttDriver:
         while True:
             began_s = clock.monotonic_s()
             try:
-                await self._hold(broker, filters, side.serve)
+                await self._hold(broker, filters, side.serve, clock)
             except LinkError as error:
                 side.away(str(error))
             if clock.monotonic_s() - began_s > STEADY_S:

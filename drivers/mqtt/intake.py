@@ -95,6 +95,7 @@ class _Arrival:
     decoded: Decoded
     retained: bool
     now: Moment
+    arrived_s: float
 
     @property
     def time_ms(self) -> int:
@@ -141,7 +142,13 @@ class Intake:
             if route is None:
                 raise Rejected(self._routes.why_not(message.topic))
             decoded = route.map.decode(route.topic.name, message.payload)
-            arrival = _Arrival(route=route, decoded=decoded, retained=message.retained, now=now)
+            arrival = _Arrival(
+                route=route,
+                decoded=decoded,
+                retained=message.retained,
+                now=now,
+                arrived_s=message.arrived_s or now.s,
+            )
             return self._reading(arrival)
         except Rejected as error:
             return self._kept(message, str(error), now)
@@ -165,6 +172,7 @@ class Intake:
             device=device,
             time_ms=track.stamp_ms(now.ms) if decoded.time_ms is None else decoded.time_ms,
             received_ms=now.ms,
+            received_s=arrival.arrived_s,
             values=decoded.values,
             bad=decoded.bad,
             uncertain=_RETAINED if arrival.retained and arrival.online else _NONE,

@@ -27,7 +27,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from drivers.mqtt.sent import Delivery, Sent
 from drivers.mqtt.settings import Broker
-from hub import LinkError
+from hub import Clock, LinkError
 
 _QOS = 1
 _READS_PER_TURN = 64  # packets taken from the socket before other work gets its turn
@@ -40,13 +40,15 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """One message as the broker delivered it.
 
     `retained` says that it was kept by the broker and is older than the subscription. `ticket` is what
-    an acknowledgement names; 0 when none is due.
+    an acknowledgement names; 0 when none is due. `arrived_s` is the clock's monotonic second when it was
+    read from the socket; 0 when that is not known.
     """
 
     topic: str
     payload: bytes
     retained: bool
     ticket: int
+    arrived_s: float = 0.0
 
 
 class Session(Protocol):
@@ -82,8 +84,9 @@ class Session(Protocol):
 class PahoSession:
     """The Session of aiomqtt and paho. At most `max_waiting` messages wait in it: then it stops reading."""
 
-    def __init__(self, paho: PahoClient, max_waiting: int, *, five: bool) -> None:
+    def __init__(self, paho: PahoClient, max_waiting: int, *, five: bool, clock: Clock) -> None:
         self._paho = paho
+        self._clock = clock
         self.sent = Sent(paho, five=five)
         self._max_waiting = max_waiting
         self._waiting: deque[Message] = deque()
@@ -168,7 +171,9 @@ class PahoSession:
         except UnicodeDecodeError:
             topic = "\N{REPLACEMENT CHARACTER}"
         ticket = message.mid if message.qos else 0
-        self._waiting.append(Message(topic, bytes(message.payload), message.retain, ticket))
+        arrived_s = self._clock.monotonic_s()
+        payload = bytes(message.payload)
+        self._waiting.append(Message(topic, payload, message.retain, ticket, arrived_s))
 
     def _on_readable(self) -> None:
         waiting = self._waiting
@@ -189,7 +194,10 @@ class PahoSession:
 
 
 async def hold_session(
-    broker: Broker, filters: Sequence[str], serve: Callable[[Session], Awaitable[None]]
+    broker: Broker,
+    filters: Sequence[str],
+    serve: Callable[[Session], Awaitable[None]],
+    clock: Clock,
 ) -> None:
     """Connect, subscribe, and run `serve` until it returns; then, or on cancellation, disconnect.
 
@@ -200,7 +208,7 @@ async def hold_session(
     except (OSError, ValueError) as error:
         raise LinkError(f"password or certificate: {error}") from None
     five = broker.settings.version == "5"
-    session = PahoSession(client._client, broker.settings.max_unstored, five=five)
+    session = PahoSession(client._client, broker.settings.max_unstored, five=five, clock=clock)
     try:
         await _connect(client)
         await _subscribe(client, broker, filters)
@@ -283,9 +291,18 @@ async def _subscribe(client: aiomqtt.Client, broker: Broker, filters: Sequence[s
             answers = await client.subscribe([(name, options) for name in part])
         else:
             answers = await client.subscribe([(name, _QOS) for name in part])
+        _heed_cancellation()
         for name, answer in zip(part, answers, strict=False):
             if isinstance(answer, ReasonCode) and answer.value >= _REFUSED:
                 raise aiomqtt.MqttError(f"the broker refuses {name}")
+
+
+def _heed_cancellation() -> None:
+    """End a cancelled task. aiomqtt waits by `asyncio.wait_for`, which in Python 3.11 forgets a
+    cancellation that comes in the same turn of the loop as the answer."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _close(client: aiomqtt.Client) -> None:

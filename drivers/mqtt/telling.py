@@ -27,7 +27,7 @@ from hub import Answer, BadValue, Command, Frame, Host, Outcome, Rejected
 
 ANSWER_S = 5.0  # a device that is there answers within this; what comes later is told as late
 _TAKEN_S = 5.0  # the longest wait for the broker's word
-_SHORTEST_S = 1.0  # the shortest life MQTT 5 can give a message
+SHORTEST_S = 1.1  # the shortest life MQTT 5 can give a message, and a tenth for the broker's word
 _REFRESH_S = 10
 _TOLD_MAX = 10_000
 _ANSWERS_PER_S, _ANSWERS_BURST = 2.0, 20.0
@@ -110,7 +110,7 @@ class Telling:
         if session is None or session.lost:
             return now.not_sent(Delivery.UNSENT)
         left_s = command.deadline_s - clock.monotonic_s()
-        if left_s < _SHORTEST_S or command.expires_ms <= clock.now_ms():
+        if left_s < SHORTEST_S or command.expires_ms <= clock.now_ms():
             return now.not_sent("deadline")
         self._remember(command)
         data = order.topic.encode() + b"\n" + order.payload
@@ -241,16 +241,25 @@ class Telling:
         return Frame(time_ms=self._host.clock.now_ms(), outgoing=False, data=data)
 
 
+def shares(left_s: float) -> tuple[float, int]:
+    """How long to wait for the broker's word, and the message's life at the broker in whole seconds.
+
+    Together never more than `left_s`, which is at least `SHORTEST_S`; the life is at least 1.
+    """
+    patience_s = min(_TAKEN_S, left_s / 2, left_s - 1)
+    return patience_s, max(1, int(left_s - patience_s))  # 1.3 - 0.3 is a little less than 1
+
+
 async def _hand_over(session: Session, order: Order, now: _Open, left_s: float) -> Outcome | None:
     """Publish, and wait for the broker's word; None when the broker has it.
 
     The wait and the message's life together never reach beyond the deadline. When the wait ends without
     a word, or is cancelled, the connection is reset: not a byte of the order may arrive later.
     """
-    patience_s = min(_TAKEN_S, left_s / 2)
+    patience_s, life_s = shares(left_s)
     try:
         async with asyncio.timeout(patience_s):
-            delivery = await session.publish(order.topic, order.payload, int(left_s - patience_s))
+            delivery = await session.publish(order.topic, order.payload, life_s)
     except TimeoutError:
         session.reset("the broker says nothing")
         return now.silent("no word of the broker")

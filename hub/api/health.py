@@ -206,11 +206,13 @@ def _device_alarms(parts: ApiParts, who: Caller, status: Status) -> list[Alarm]:
 
 
 async def _command_alarms(parts: ApiParts, who: Caller) -> list[Alarm]:
-    """Commands that wait for a second person, and those of the last day whose end nobody knows."""
+    """Commands that wait for a second person, and those of the last day of which nobody knows."""
     day_ago_ms = parts.clock.now_ms() - DAY_MS
     unknown = await parts.commands.recent(state=State.UNKNOWN, limit=COMMANDS_MAX)
     queued = await parts.commands.recent(state=State.QUEUED, limit=COMMANDS_MAX)
-    wanted = [record for record in unknown if record.created_ms >= day_ago_ms]
+    wanted = [
+        record for record in unknown if record.created_ms >= day_ago_ms and not record.resolution
+    ]
     wanted += [record for record in queued if record.held]
     return [
         Alarm(

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import Field
 
 from hub.api.parts import ApiParts, Parts
 from hub.api.problems import NOT_ALLOWED, NOT_FOUND
-from hub.api.rights import EVERYONE, OPERATORS, SENDERS, Who, allow, may_send, sees
+from hub.api.rights import EVERYONE, OPERATORS, RESOLVERS, SENDERS, Who, allow, may_send, sees
 from hub.api.shapes import Asked, DeviceId, Given, Scalar, Shown
 from hub.auth import EVERYWHERE, Caller, Role
 from hub.command import Frame, Priority, State
-from hub.commands import Attempt, CommandError, Order, Record, Refusal
+from hub.commands import Attempt, CommandError, Order, Record, Refusal, Resolution
 from hub.commands.commands import RECENT_MAX
 
 WAIT_MAX_S = 20.0
@@ -53,6 +53,13 @@ class OrderGiven(Given):
     priority: Annotated[Urgency, Field(strict=False)] = Urgency.OPERATOR
 
 
+class Found(Given):
+    """What a person found out of a command that ended unknown, and how."""
+
+    outcome: Literal["done", "not_done"]
+    note: Annotated[str, Field(max_length=200)] = ""
+
+
 class CommandsAsked(Asked):
     """Which commands; the newest come first."""
 
@@ -68,7 +75,8 @@ class WaitAsked(Asked):
 
 
 class CommandShown(Shown):
-    """A command as it stands; `held` waits for a second person, `proof` is the reading that confirmed it."""
+    """A command as it stands; `held` waits for a second person until `expires_ms`, `proof` is the reading
+    that confirmed it."""
 
     id: str
     device: str
@@ -87,6 +95,7 @@ class CommandShown(Shown):
     finished_ms: int | None
     attempts: int
     proof: str
+    resolution: str
 
 
 class FrameShown(Shown):
@@ -98,13 +107,16 @@ class FrameShown(Shown):
 
 
 class AttemptShown(Shown):
-    """One try; `frames` are for installers and administrators."""
+    """One try; `before` is whether the device was already "so" as it should become, "otherwise", or "" when
+    nobody had seen. `frames` are for installers and administrators.
+    """
 
     number: int
     sent_ms: int
     answered_ms: int | None
     answer: str
     reason: str
+    before: str
     frames: list[FrameShown]
 
 
@@ -174,9 +186,17 @@ async def get_command(
 
 @router.post("/{command}/approve", dependencies=[allow(*OPERATORS)])
 async def approve(parts: Parts, who: Who, command: CommandId) -> CommandShown:
-    """Let a held command go; only a second person may."""
+    """Let a held command go; only a second person may. Its deadline begins now."""
     await _mine(parts, who, command)
     return _command(who, await parts.commands.approve(command, who.actor))
+
+
+@router.post("/{command}/resolve", dependencies=[allow(*RESOLVERS)])
+async def resolve(parts: Parts, who: Who, command: CommandId, given: Found) -> CommandShown:
+    """Say what became of a command that ended `unknown`; its state stays, `resolution` tells."""
+    await _mine(parts, who, command)
+    found = Resolution(given.outcome)
+    return _command(who, await parts.commands.resolve(command, who.actor, found, given.note))
 
 
 def _check_right(parts: ApiParts, who: Caller, given: OrderGiven) -> None:
@@ -216,6 +236,7 @@ def _command(who: Caller, record: Record) -> CommandShown:
         finished_ms=record.finished_ms,
         attempts=record.attempts,
         proof=record.proof if who.role is Role.ADMIN else "",
+        resolution=record.resolution,
     )
 
 
@@ -226,6 +247,7 @@ def _attempt(who: Caller, attempt: Attempt, frames: Sequence[Frame]) -> AttemptS
         answered_ms=attempt.answered_ms,
         answer=attempt.answer,
         reason=attempt.reason,
+        before=attempt.before,
         frames=[
             FrameShown(time_ms=frame.time_ms, outgoing=frame.outgoing, data=frame.data.hex())
             for frame in frames

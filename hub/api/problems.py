@@ -64,10 +64,14 @@ _REFUSALS = {
     Refusal.INVALID_ARGUMENT: 422,
     Refusal.CONFLICT: 409,
     Refusal.UNSAFE: 403,
+    Refusal.UNPROVEN: 403,
     Refusal.OBSERVE_ONLY: 409,
     Refusal.OFFLINE: 409,
     Refusal.TOO_MANY: 429,
     Refusal.NOT_HELD: 409,
+    Refusal.ENDED: 409,
+    Refusal.UNRESOLVED: 409,
+    Refusal.NOT_UNKNOWN: 409,
     Refusal.SAME_PERSON: 403,
 }
 # Said in the same words whether there is none or this key may not know.

@@ -19,6 +19,7 @@ EVERYONE = tuple(Role)
 SENDERS = (Role.OPERATOR, Role.FINANCE, Role.INSTALLER, Role.ADMIN)
 OPERATORS = (Role.OPERATOR, Role.ADMIN)
 INSTALLERS = (Role.INSTALLER, Role.ADMIN)
+RESOLVERS = (Role.FINANCE, Role.ADMIN)
 ADMINS = (Role.ADMIN,)
 _SENDS: Mapping[Role, frozenset[Hazard]] = {
     Role.VIEWER: frozenset(),

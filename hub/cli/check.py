@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import typer
@@ -12,6 +13,8 @@ from hub.config import HubConfig, load_config
 from hub.errors import ConfigError, ConfigErrors
 from hub.model import Device
 from hub.plugin import link_mistakes, open_sink
+from hub.profile import Profile
+from hub.safety_rules import SafetyRules, command_name
 from hub.site import Site, load_site
 
 
@@ -39,13 +42,24 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
         f"{len(profiles)} products, {len(settings.sinks)} sinks: all well"
     )
     for profile in profiles.values():
-        unsure = [
-            name for name, spec in profile.points.items() if spec.confidence is not Confidence.HIGH
-        ]
-        if unsure or profile.doubts:
-            typer.echo(f"to confirm on a device: {profile.id}: {', '.join(unsure)}")
-        for doubt in profile.doubts:
-            typer.echo(f"  {doubt}")
+        for line in _unsure(profile, site.safety):
+            typer.echo(line)
+
+
+def _unsure(profile: Profile, rules: SafetyRules) -> Iterator[str]:
+    """What nobody has seen on a device: points, commands, doubts; and which commands are refused for it."""
+    points = [n for n, spec in profile.points.items() if spec.confidence is not Confidence.HIGH]
+    unsure = [spec for spec in profile.commands.values() if spec.confidence is not Confidence.HIGH]
+    names = points + [f"command {spec.name}" for spec in unsure]
+    if names or profile.doubts:
+        yield f"to confirm on a device: {profile.id}: {', '.join(names)}"
+    for doubt in profile.doubts:
+        yield f"  {doubt}"
+    for spec in unsure:
+        if spec.confidence is Confidence.LOW:
+            name = command_name(profile, spec)
+            fate = "allowed" if name in rules.allow_unproven else "refused"
+            yield f"  unproven command, {fate} by [safety] allow_unproven: {name}"
 
 
 def find_mistakes(folder: Path) -> tuple[HubConfig | None, Site | None, list[ConfigError]]:
@@ -55,6 +69,7 @@ def find_mistakes(folder: Path) -> tuple[HubConfig | None, Site | None, list[Con
     site: Site | None = None
     try:
         settings = load_config(folder)
+        settings.ledger_place()
     except ConfigError as error:
         errors.extend(_each(error))
     try:

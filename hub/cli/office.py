@@ -102,7 +102,7 @@ def audit_verify(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
     Reads the ledger itself: the hub need not run.
     """
-    with open_reader(load_config(config).data / "ledger.db") as connection:
+    with open_reader(load_config(config).ledger_place()) as connection:
         broken = chain.verify(connection)
         head = chain.head(connection)
     if broken is not None:

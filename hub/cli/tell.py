@@ -1,9 +1,10 @@
-"""`dormhub send`, `commands`, `why`, `approve`: telling devices, and what became of it."""
+"""`dormhub send`, `commands`, `why`, `approve`, `resolve`: telling devices, and what became of it."""
 
 from __future__ import annotations
 
 import sys
-import time
+from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated
 
 import msgspec
@@ -11,12 +12,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hub.cli.hub_client import HubClient
+from hub.cli.hub_client import Answered, HubClient
 from hub.cli.moments import when
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from hub.clock import SystemClock
 from hub.command import State
-from hub.errors import ConfigError
+from hub.errors import ConfigError, HubError
+from hub.points import PointType
 
 EXIT_CODES = {
     State.CONFIRMED: 0,
@@ -27,7 +29,15 @@ EXIT_CODES = {
 }
 EXIT_OPEN = 14  # not ended yet: queued, held, sent or acknowledged
 _STEP_S = 20.0
+_REFUSALS = (403, 409, 422, 429)  # the hub has read the order and does not take it
 Scalar = bool | int | float | str
+
+
+class Found(StrEnum):
+    """What a person may find out."""
+
+    DONE = "done"
+    NOT_DONE = "not-done"
 
 
 class CommandRow(msgspec.Struct, frozen=True):
@@ -50,6 +60,7 @@ class CommandRow(msgspec.Struct, frozen=True):
     finished_ms: int | None
     attempts: int
     proof: str
+    resolution: str = ""
 
 
 class FrameRow(msgspec.Struct, frozen=True):
@@ -69,6 +80,7 @@ class AttemptRow(msgspec.Struct, frozen=True):
     answer: str
     reason: str
     frames: list[FrameRow]
+    before: str = ""
 
 
 class CommandWhole(msgspec.Struct, frozen=True):
@@ -84,8 +96,37 @@ class CommandRows(msgspec.Struct, frozen=True):
     commands: list[CommandRow]
 
 
-def parse_arguments(texts: list[str]) -> dict[str, Scalar]:
-    """`name=value` pairs; numbers, true and false are taken as such, everything else as text."""
+class ArgumentSpec(msgspec.Struct, frozen=True):
+    """What a command takes, as far as it matters for typing it."""
+
+    name: str
+    type: PointType
+
+
+class CommandSpec(msgspec.Struct, frozen=True):
+    """A command a device knows."""
+
+    name: str
+    arguments: list[ArgumentSpec]
+
+
+class DeviceCommands(msgspec.Struct, frozen=True):
+    """The commands of a device."""
+
+    commands: list[CommandSpec]
+
+    def texts_of(self, command: str) -> frozenset[str]:
+        """The arguments of this command that are texts, whatever they look like."""
+        return frozenset(
+            argument.name
+            for spec in self.commands
+            for argument in spec.arguments
+            if spec.name == command and argument.type is PointType.TEXT
+        )
+
+
+def parse_arguments(texts: list[str], are_texts: frozenset[str] = frozenset()) -> dict[str, Scalar]:
+    """`name=value` pairs; numbers, true and false are taken as such unless a text is meant."""
     arguments: dict[str, Scalar] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -96,7 +137,7 @@ def parse_arguments(texts: list[str]) -> dict[str, Scalar]:
                 found=f"found {text!r}",
                 hint="write NAME=VALUE, once",
             )
-        arguments[name] = _scalar(value)
+        arguments[name] = value if name in are_texts else _scalar(value)
     return arguments
 
 
@@ -126,28 +167,58 @@ def send(
 
     Exit code 0 confirmed, 10 refused, 11 failed, 12 expired, 13 unknown (a person must look), 14 not ended.
     """
-    order = {
-        "device": device,
-        "name": command,
-        "arguments": parse_arguments(arguments or []),
-        "cause": cause,
-        "deadline_s": deadline or None,
-    }
-    headers = {"Idempotency-Key": key or f"cli-{SystemClock().new_id()}"}
+    parse_arguments(arguments or [])  # mistakes in the words themselves, before anybody is asked
     with HubClient(config) as hub:
-        row = hub.post("/v1/commands", CommandRow, order, headers)
-        end_s = time.monotonic() + wait
-        while not row.state.final and (left_s := end_s - time.monotonic()) > 0:
-            query = {"wait_s": min(_STEP_S, left_s)}
-            row = hub.get(f"/v1/commands/{row.id}", CommandWhole, query).command
+        order = {
+            "device": device,
+            "name": command,
+            "arguments": parse_arguments(arguments or [], _texts_of(hub, device, command)),
+            "cause": cause,
+            "deadline_s": deadline or None,
+        }
+        row = _submit(hub, order, key or f"cli-{SystemClock().new_id()}")
+        row = _ended(hub, row, wait)
     typer.echo(_sentence(row))
     raise typer.Exit(EXIT_CODES.get(row.state, EXIT_OPEN))
 
 
+def _texts_of(hub: HubClient, device: str, command: str) -> frozenset[str]:
+    try:
+        return hub.get(f"/v1/devices/{device}", DeviceCommands, {}).texts_of(command)
+    except Answered:
+        return frozenset()  # the order itself will be answered in better words
+
+
+def _submit(hub: HubClient, order: Mapping[str, object], key: str) -> CommandRow:
+    try:
+        return hub.post("/v1/commands", CommandRow, order, {"Idempotency-Key": key})
+    except Answered as refused:
+        if refused.status not in _REFUSALS:
+            raise
+        typer.echo(f"dormhub: refused: {refused}", err=True)
+        raise typer.Exit(EXIT_CODES[State.REFUSED]) from None
+    except HubError as error:
+        # It may have been taken: with the same key it is never done twice.
+        raise HubError(f"{error}; it may have been taken: ask again with --key {key}") from None
+
+
+def _ended(hub: HubClient, row: CommandRow, wait_s: float) -> CommandRow:
+    """The command at its end, or when the time to wait is over."""
+    clock = SystemClock()
+    end_s = clock.monotonic_s() + wait_s
+    while not row.state.final and (left_s := end_s - clock.monotonic_s()) > 0:
+        query = {"wait_s": min(_STEP_S, left_s)}
+        row = hub.get(f"/v1/commands/{row.id}", CommandWhole, query).command
+    return row
+
+
 def _sentence(row: CommandRow) -> str:
-    held = ", held until a second person approves it" if row.held and not row.state.final else ""
+    held = ""
+    if row.held and not row.state.final:
+        held = f", held until a second person approves it, at the latest {when(row.expires_ms)} UTC"
     reason = f": {row.reason}" if row.reason else ""
-    return f"{row.id} {row.device} {row.name} {row.state}{reason}{held}"
+    found = f", resolved as {row.resolution}" if row.resolution else ""
+    return f"{row.id} {row.device} {row.name} {row.state}{reason}{held}{found}"
 
 
 def commands(
@@ -189,7 +260,8 @@ def why(
     typer.echo(f"{when(row.created_ms)} ordered by {row.actor}: {row.cause or 'no cause given'}")
     typer.echo(f"{when(row.expires_ms)} latest moment to be sent; priority {row.priority}")
     for attempt in whole.attempts:
-        typer.echo(f"{when(attempt.sent_ms)} try {attempt.number}")
+        already = ", the device was already so" if attempt.before == "so" else ""
+        typer.echo(f"{when(attempt.sent_ms)} try {attempt.number}{already}")
         for frame in attempt.frames:
             arrow = "->" if frame.outgoing else "<-"
             typer.echo(f"{when(frame.time_ms)}   {arrow} {frame.data}")
@@ -199,6 +271,10 @@ def why(
     typer.echo(f"{ended} {row.state} {row.reason}".rstrip())
     if row.proof:
         typer.echo(f"proved by {row.proof}")
+    if row.resolution:
+        typer.echo(
+            f"resolved as {row.resolution}; by whom: dormhub audit list --subject command/{row.id}"
+        )
 
 
 def approve(
@@ -208,6 +284,18 @@ def approve(
     """Let a held command go; only a second person may, with a key of their own (DORMHUB_KEY)."""
     with HubClient(config) as hub:
         typer.echo(_sentence(hub.post(f"/v1/commands/{command}/approve", CommandRow)))
+
+
+def resolve(
+    command: Annotated[str, typer.Argument(help="The id of a command that ended unknown.")],
+    outcome: Annotated[Found, typer.Argument(help="What you have found out.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    note: Annotated[str, typer.Option(help="How you know, for the audit.")] = "",
+) -> None:
+    """Say what became of a command that ended unknown; for finance and administrators."""
+    body = {"outcome": outcome.value.replace("-", "_"), "note": note}
+    with HubClient(config) as hub:
+        typer.echo(_sentence(hub.post(f"/v1/commands/{command}/resolve", CommandRow, body)))
 
 
 def _arguments(row: CommandRow) -> str:

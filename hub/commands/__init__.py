@@ -2,10 +2,11 @@
 
 from hub.commands.book import Book, OpenCommand
 from hub.commands.commands import Commands
-from hub.commands.order import Attempt, CommandError, Order, Record, Refusal
+from hub.commands.order import Attempt, Before, CommandError, Order, Record, Refusal, Resolution
 
 __all__ = [
     "Attempt",
+    "Before",
     "Book",
     "CommandError",
     "Commands",
@@ -13,4 +14,5 @@ __all__ = [
     "Order",
     "Record",
     "Refusal",
+    "Resolution",
 ]

@@ -12,8 +12,9 @@ from hub.clock import Clock
 from hub.command import CommandSpec, Outcome, Repeat
 from hub.commands import rows
 from hub.commands.life import Answered, AnsweredLate, Event, Life, Over, Sent, after
-from hub.commands.order import CommandError, Order, Record, Refusal, canonical
-from hub.errors import StoreDamaged, StoreError
+from hub.commands.order import Before, CommandError, Order, Record, Refusal, canonical
+from hub.commands.unknowns import Unknowns
+from hub.errors import HubError, StoreDamaged, StoreError
 from hub.ledger import Ledger
 from hub.model import Device
 from hub.points import Scalar
@@ -27,7 +28,9 @@ class OpenCommand:
 
     `not_before_s` keeps it waiting after a try that certainly did not go. `recovered` ones may have been
     sent by an earlier run of the hub: they are only looked at. `late` holds answers nobody has taken yet.
-    `number` counts commands as they came.
+    `number` counts commands as they came. `stop` says why it must go no further; empty while it may.
+    `before` is how the device was before the first try that may have reached it; `was_otherwise` that it was
+    seen otherwise then, or since.
     """
 
     record: Record
@@ -39,6 +42,9 @@ class OpenCommand:
     recovered: bool = False
     late: list[AnsweredLate] = field(default_factory=list)
     number: int = 0
+    stop: str = ""
+    before: Before = Before.UNSEEN
+    was_otherwise: bool = False
 
     @property
     def urgency(self) -> tuple[int, int]:
@@ -52,6 +58,7 @@ class Book:
     def __init__(self, *, ledger: Ledger, clock: Clock) -> None:
         self._ledger = ledger
         self._clock = clock
+        self.unknowns = Unknowns(ledger=ledger, clock=clock)
         self._waiting: dict[str, set[asyncio.Event]] = {}
 
     async def queue(self, record: Record, body_hash: str) -> tuple[Record, bool]:
@@ -86,7 +93,9 @@ class Book:
         now_ms, last = self._clock.now_ms(), after(life, over, Repeat.NEVER)
         await self._ledger.run(lambda connection: rows.move(connection, record, last, now_ms, {}))
 
-    async def send(self, command: OpenCommand, arguments: Mapping[str, Scalar]) -> None:
+    async def send(
+        self, command: OpenCommand, arguments: Mapping[str, Scalar], before: Before
+    ) -> None:
         """A try is about to be made: on disk before its first byte. Raises StoreError; then do not send."""
         life = after(command.life, Sent(), command.spec.repeat)
         now_ms, record = self._clock.now_ms(), command.record
@@ -95,10 +104,12 @@ class Book:
             columns["arguments"] = canonical(dict(arguments))
 
         def work(connection: Connection) -> Record:
-            rows.begin_attempt(connection, record.id, life.attempts, now_ms)
+            rows.begin_attempt(connection, record.id, life.attempts, before, now_ms)
             return rows.move(connection, record, life, now_ms, columns)
 
         command.record = await self._ledger.run(work)
+        if not command.life.doubts:
+            command.before, command.was_otherwise = before, before is Before.OTHERWISE
         command.life = life
 
     async def answer(self, command: OpenCommand, outcome: Outcome) -> None:
@@ -123,11 +134,20 @@ class Book:
             await self._settle(command, life, None, proof)
 
     async def approve(self, command: OpenCommand, actor: str) -> Record:
-        """A second person lets a held command go. Raises CommandError when it is too late."""
-        record, now_ms = command.record, self._clock.now_ms()
-        command.record = await self._ledger.run(
-            lambda connection: rows.approve(connection, record, actor, now_ms)
-        )
+        """A second person lets a held command go: its deadline begins now, before this is on disk.
+
+        Raises CommandError when it is held no more, and StoreError.
+        """
+        record, now_ms, waited_s = command.record, self._clock.now_ms(), command.deadline_s
+        command.deadline_s = self._clock.monotonic_s() + record.deadline_ms / 1000
+        expires_ms = record.expires_ms + round((command.deadline_s - waited_s) * 1000)
+        try:
+            command.record = await self._ledger.run(
+                lambda connection: rows.approve(connection, record, actor, expires_ms, now_ms)
+            )
+        except HubError:
+            command.deadline_s = waited_s
+            raise
         return command.record
 
     async def ended(self, command: str, timeout_s: float) -> None:

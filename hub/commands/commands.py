@@ -12,8 +12,18 @@ from hub.command import Frame, State
 from hub.commands import rows
 from hub.commands.book import Book, OpenCommand
 from hub.commands.judge import Judge
-from hub.commands.order import Attempt, CommandError, Order, Record, Refusal, check_order
+from hub.commands.order import (
+    Attempt,
+    CommandError,
+    Order,
+    Record,
+    Refusal,
+    Resolution,
+    check_order,
+    check_text,
+)
 from hub.commands.recovery import Recovery
+from hub.errors import HubError
 from hub.ledger import Ledger
 from hub.registry import Registry
 from hub.safety import Safety
@@ -51,6 +61,7 @@ class Commands:
         """
         check_order(order)
         try:
+            await self._check_unknowns(order)
             command = self._judge.judge(order, waiting=len(self._open))
         except CommandError as refusal:
             return await self.book.known(order, refusal)
@@ -59,8 +70,13 @@ class Commands:
         except asyncio.CancelledError:
             self._abandoned.append(command)  # it may be on disk all the same; `adopt` looks
             raise
+        except HubError:
+            self._give_back(command)
+            raise
         if new:
             self._enter(command)
+        else:
+            self._give_back(command)
         return record
 
     async def get(self, command: str) -> Record:
@@ -90,18 +106,31 @@ class Commands:
         return await self.get(command)
 
     async def approve(self, command: str, actor: str) -> Record:
-        """A second person lets a held command go; raises CommandError and StoreError."""
+        """A second person lets a held command go, and its deadline begins.
+
+        Raises CommandError and StoreError.
+        """
         found = self._open.get(command)
         if found is None:
-            raise _unknown_id(command)
+            raise _ended(await self.get(command))
         if not found.record.held:
             raise CommandError(Refusal.NOT_HELD, "", "it waits for nobody")
         if actor == found.record.actor:
             raise CommandError(Refusal.SAME_PERSON, "actor", "a second person must approve it")
+        if self._clock.monotonic_s() >= found.deadline_s:
+            raise CommandError(Refusal.ENDED, "", "it has expired")
         record = await self.book.approve(found, actor)
-        self._safety.let(found.spec.hazard, found.device.id)
+        self._safety.let(found.spec.hazard, found.device.id, found.record.id)
         self._queued(found)
         return record
+
+    async def resolve(self, command: str, actor: str, found: Resolution, note: str = "") -> Record:
+        """Keep what a person found out of a command that ended unknown; its state stays unknown.
+
+        Raises CommandError and StoreError.
+        """
+        check_text("note", note)
+        return await self.book.unknowns.resolve(await self.get(command), actor, found, note)
 
     def find(self, command: str) -> OpenCommand | None:
         """The open command of this id."""
@@ -126,7 +155,9 @@ class Commands:
             command = self._abandoned[0]
             query = partial(rows.by_id, command=command.record.id)
             # By the writing thread, so that it comes after the work that was left.
-            if await self._ledger.run(query) is not None:
+            if await self._ledger.run(query) is None:
+                self._give_back(command)
+            else:
                 self._enter(command)
             self._abandoned.popleft()
 
@@ -142,11 +173,26 @@ class Commands:
         for command in await recovery.unfinished():
             self._enter(command)
 
+    async def _check_unknowns(self, order: Order) -> None:
+        device = self._registry.device(order.device)
+        spec = device.profile.commands.get(order.name) if device else None
+        blocked = await self.book.unknowns.block(order.device, spec) if spec else ""
+        if blocked:
+            raise CommandError(Refusal.UNRESOLVED, "device", blocked)
+
+    def _give_back(self, command: OpenCommand) -> None:
+        self._safety.give_back(command.spec.hazard, command.device.id, command.record.id)
+
     def _enter(self, command: OpenCommand) -> None:
         self._number += 1
         command.number = self._number
         self._open[command.record.id] = command
         self._queued(command)
+
+
+def _ended(record: Record) -> CommandError:
+    word = "it has expired" if record.state is State.EXPIRED else f"it has ended, {record.state}"
+    return CommandError(Refusal.ENDED, "", f"{word}: {record.reason}".removesuffix(": "))
 
 
 def _unknown_id(command: str) -> CommandError:

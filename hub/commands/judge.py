@@ -23,7 +23,10 @@ class Judge:
         self._safety = safety
 
     def judge(self, order: Order, *, waiting: int) -> OpenCommand:
-        """The command this order makes, with `waiting` others open; raises CommandError."""
+        """The command this order makes, with `waiting` others open; raises CommandError.
+
+        It counts for brake and rate from now on: what is not taken after all must be given back.
+        """
         device = self._registry.device(order.device)
         if device is None:
             text = f"no device {order.device[:64]!r}"
@@ -36,10 +39,13 @@ class Judge:
         arguments, wanted_s = complete(order, spec), deadline_s(order, spec)
         if waiting >= OPEN_MAX:
             raise CommandError(Refusal.TOO_MANY, "", "too many commands are waiting")
-        self._admit(order, device, spec)
+        name = self._clock.new_id()
+        self._admit(name, device, spec)
+        held = self._safety.holds(spec.hazard, device.id, name)
+        waits_s = self._safety.approval_s if held else wanted_s
         now_ms = self._clock.now_ms()
         record = Record(
-            id=self._clock.new_id(),
+            id=name,
             device=device.id,
             name=spec.name,
             arguments=arguments,
@@ -49,9 +55,10 @@ class Judge:
             priority=order.priority,
             state=State.QUEUED,
             reason="",
-            held=self._safety.holds(spec.hazard, device.id),
+            held=held,
             created_ms=now_ms,
-            expires_ms=now_ms + round(wanted_s * 1000),
+            expires_ms=now_ms + round(waits_s * 1000),
+            deadline_ms=round(wanted_s * 1000),
             sent_ms=None,
             finished_ms=None,
             attempts=0,
@@ -63,17 +70,20 @@ class Judge:
             device=device,
             spec=spec,
             life=Life(),
-            deadline_s=self._clock.monotonic_s() + wanted_s,
+            deadline_s=self._clock.monotonic_s() + waits_s,
         )
 
-    def _admit(self, order: Order, device: Device, spec: CommandSpec) -> None:
+    def _admit(self, command: str, device: Device, spec: CommandSpec) -> None:
         if self._registry.only_observes(device):
             text = f"link {device.link} only observes"
             raise CommandError(Refusal.OBSERVE_ONLY, "device", text)
+        unproven = self._safety.unproven(device, spec)
+        if unproven:
+            raise CommandError(Refusal.UNPROVEN, "name", unproven)
         unsafe = self._safety.forbids(spec.hazard)
         if unsafe:
             raise CommandError(Refusal.UNSAFE, "name", unsafe)
         if spec.offline is Offline.REFUSE and self._registry.is_offline(device.id):
             raise CommandError(Refusal.OFFLINE, "device", f"{device.id} is away")
-        if self._safety.is_too_many(device.id, order.key):
+        if self._safety.is_too_many(device.id, command):
             raise CommandError(Refusal.TOO_MANY, "device", "too many commands in a minute")

@@ -56,6 +56,8 @@ class AnsweredLate:
 class Shown:
     """An ordinary reading, taken after the send, shows that it is done."""
 
+    reason: str = ""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Denied:
@@ -98,11 +100,18 @@ def after(life: Life, event: Event, repeat: Repeat) -> Life:
         case AnsweredLate():
             return _answered_late(life, event)
         case Shown():
-            return _ended(life, State.CONFIRMED, "") if life.doubts else life
+            return _ended(life, State.CONFIRMED, event.reason) if life.doubts else life
         case Denied():
             return life if life.doubts else _ended(life, State.REFUSED, event.reason)
         case Over():
             return _over(life, event, repeat)
+
+
+def broken_off(life: Life, reason: str) -> Event:
+    """The end of a command that must go no further: unknown when it may have been done, else refused."""
+    if life.doubts:
+        return Over(shown=None, certain=False, reason=reason)
+    return Denied(reason=reason)
 
 
 def may_try_again(life: Life, repeat: Repeat, shown: bool | None) -> bool:

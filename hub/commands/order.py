@@ -29,11 +29,23 @@ class Refusal(StrEnum):
     INVALID_ARGUMENT = "invalid_argument"
     CONFLICT = "conflict"  # the key was used for something else
     UNSAFE = "unsafe"  # the fire latch
+    UNPROVEN = "unproven"  # its bytes are an assumption that the site does not allow
     OBSERVE_ONLY = "observe_only"
     OFFLINE = "offline"
     TOO_MANY = "too_many"  # of this device in a minute, or waiting at all
     NOT_HELD = "not_held"
+    ENDED = "ended"
+    UNRESOLVED = "unresolved"  # an earlier one of its kind ended unknown
+    NOT_UNKNOWN = "not_unknown"
     SAME_PERSON = "same_person"
+
+
+class Resolution(StrEnum):
+    """What a person found out of a command that ended unknown."""
+
+    DONE = "done"
+    NOT_DONE = "not_done"
+    NONE = ""
 
 
 class CommandError(HubError):
@@ -81,7 +93,9 @@ class Order:
 class Record:
     """A command as it stands in the ledger; times in UTC ms, None when not yet.
 
-    `held` waits for a second person. `arguments` are complete once it was sent. `proof` is the reading
+    `resolution` is what a person found out of one that ended unknown; its state stays so.
+    `held` waits for a second person, until `expires_ms`; with the approval its deadline of `deadline_ms`
+    begins, and `expires_ms` moves. `arguments` are complete once it was sent. `proof` is the reading
     that confirmed it, as JSON.
     """
 
@@ -98,11 +112,21 @@ class Record:
     held: bool
     created_ms: int
     expires_ms: int
+    deadline_ms: int
     sent_ms: int | None
     finished_ms: int | None
     attempts: int
     nonce: str
     proof: str
+    resolution: Resolution = Resolution.NONE
+
+
+class Before(StrEnum):
+    """Whether a device was, just before a try, as its command would have it; by its last word."""
+
+    SO = "so"
+    OTHERWISE = "otherwise"
+    UNSEEN = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,6 +138,7 @@ class Attempt:
     answered_ms: int | None
     answer: str
     reason: str
+    before: Before
 
 
 def canonical(value: object) -> str:
@@ -127,15 +152,19 @@ def check_order(order: Order) -> None:
     """What every order must have, whatever the device; raises CommandError."""
     if not 0 < len(order.key) <= KEY_MAX or not order.key.isprintable():
         raise _invalid("key", f"write 1 to {KEY_MAX} printable characters")
-    for name in ("actor", "cause"):
-        text = str(getattr(order, name))
-        if len(text) > TEXT_MAX or not text.isprintable():
-            raise _invalid(name, f"write at most {TEXT_MAX} printable characters")
+    check_text("actor", order.actor)
+    check_text("cause", order.cause)
     if not order.actor:
         raise _invalid("actor", "somebody must answer for it")
     for name, value in order.arguments.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise _invalid(f"arguments.{name}", "write a number")
+
+
+def check_text(field: str, text: str) -> None:
+    """What may stand in the audit; raises CommandError."""
+    if len(text) > TEXT_MAX or not text.isprintable():
+        raise _invalid(field, f"write at most {TEXT_MAX} printable characters")
 
 
 def deadline_s(order: Order, spec: CommandSpec) -> float:

@@ -8,7 +8,7 @@ from hub.clock import Clock
 from hub.commands import rows
 from hub.commands.book import Book, OpenCommand
 from hub.commands.life import Life, Over
-from hub.commands.order import Record
+from hub.commands.order import Before, Record
 from hub.ledger import Ledger
 from hub.registry import Registry
 from hub.safety import BRAKE_WINDOW_S, Safety
@@ -38,8 +38,8 @@ class Recovery:
         """
         await self._remember()
         found = []
-        for record, life, uptime_ms in await self._ledger.read(rows.unfinished):
-            command = await self._take_up(record, life, uptime_ms)
+        for record, life, before, uptime_ms in await self._ledger.read(rows.unfinished):
+            command = await self._take_up(record, life, before, uptime_ms)
             if command is not None:
                 _log.info("a command is taken up again", command=record.id, state=record.state)
                 found.append(command)
@@ -53,9 +53,11 @@ class Recovery:
             spec = device.profile.commands.get(record.name) if device else None
             if spec is not None and not record.held:
                 age_s = max(0.0, (now_ms - record.created_ms) / 1000)
-                self._safety.let(spec.hazard, record.device, age_s)
+                self._safety.let(spec.hazard, record.device, record.id, age_s)
 
-    async def _take_up(self, record: Record, life: Life, uptime_ms: int) -> OpenCommand | None:
+    async def _take_up(
+        self, record: Record, life: Life, before: Before, uptime_ms: int
+    ) -> OpenCommand | None:
         device = self._registry.device(record.device)
         spec = device.profile.commands.get(record.name) if device else None
         if device is None or spec is None:
@@ -68,6 +70,8 @@ class Recovery:
             life=life,
             deadline_s=(uptime_ms + record.expires_ms - record.created_ms) / 1000,
             recovered=life.doubts > 0,
+            before=before,
+            was_otherwise=before is Before.OTHERWISE,
         )
         if command.recovered or self._is_trusted(record, uptime_ms):
             return command

@@ -7,18 +7,37 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypedDict
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from hub import audit
 from hub.command import Answer, Frame, Outcome, Priority, State
 from hub.commands.life import Life
-from hub.commands.order import Attempt, CommandError, Record, Refusal, canonical
+from hub.commands.order import (
+    Attempt,
+    Before,
+    CommandError,
+    Record,
+    Refusal,
+    Resolution,
+    canonical,
+)
 from hub.errors import StoreDamaged
 from hub.ledger import tables
 
 _t = tables.commands
 _OPEN = tuple(state for state in State if not state.final)
 _MAYBE = ("", str(Answer.SILENT), str(Answer.ACKNOWLEDGED))
+# Made once, because making a statement costs more than running it: every command goes through these.
+_BY_KEY = select(_t).where(_t.c.key == bindparam("wanted"))
+_BY_ID = select(_t).where(_t.c.id == bindparam("wanted"))
+_ADD = insert(_t)
+_MOVE = update(_t).where(
+    _t.c.id == bindparam("moved"), _t.c.state == bindparam("was"), _t.c.finished_ms.is_(None)
+)
+_BEGIN = insert(tables.attempts)
+_END = update(tables.attempts).where(
+    tables.attempts.c.command == bindparam("of"), tables.attempts.c.number == bindparam("ended")
+)
 
 
 class Columns(TypedDict, total=False):
@@ -32,13 +51,13 @@ class Columns(TypedDict, total=False):
 
 def by_key(connection: Connection, key: str) -> tuple[Record, str] | None:
     """The command of this idempotency key, with the hash of its body."""
-    row = connection.execute(select(_t).where(_t.c.key == key)).one_or_none()
+    row = connection.execute(_BY_KEY, {"wanted": key}).one_or_none()
     return None if row is None else (_record(row), str(row.body_hash))
 
 
 def by_id(connection: Connection, command: str) -> Record | None:
     """The command of this id."""
-    row = connection.execute(select(_t).where(_t.c.id == command)).one_or_none()
+    row = connection.execute(_BY_ID, {"wanted": command}).one_or_none()
     return None if row is None else _record(row)
 
 
@@ -58,37 +77,66 @@ def since(connection: Connection, created_ms: int) -> list[Record]:
     return [_record(row) for row in connection.execute(query)]
 
 
-def unfinished(connection: Connection) -> list[tuple[Record, Life, int]]:
-    """Every open command, oldest first, with its life and its uptime at birth in ms."""
+def unfinished(connection: Connection) -> list[tuple[Record, Life, Before, int]]:
+    """Every open command, oldest first: its life, how its device was before, its uptime at birth in ms."""
     query = select(_t).where(_t.c.state.in_(_OPEN)).order_by(_t.c.id)
     return [
-        (record, _life(connection, record), int(row.created_uptime_ms))
+        (record, *_life(connection, record), int(row.created_uptime_ms))
         for row in connection.execute(query)
         for record in [_record(row)]
     ]
 
 
+def unresolved(connection: Connection, device: str, name: str) -> str:
+    """The oldest command of this name that ended unknown and is not resolved; empty when there is none."""
+    query = select(_t.c.id).where(
+        _t.c.device == device,
+        _t.c.name == name,
+        _t.c.state == str(State.UNKNOWN),
+        _t.c.resolution == "",
+    )
+    return connection.scalars(query.order_by(_t.c.id).limit(1)).first() or ""
+
+
+def resolve(
+    connection: Connection, command: str, actor: str, found: Resolution, note: str, time_ms: int
+) -> Record:
+    """Keep what a person found out, with an audit row; raises CommandError when another was kept."""
+    changed = connection.execute(
+        update(_t).where(_t.c.id == command, _t.c.resolution == "").values(resolution=str(found))
+    )
+    record = _record(connection.execute(select(_t).where(_t.c.id == command)).one())
+    if record.resolution is not found:
+        text = f"it was resolved already, as {record.resolution}"
+        raise CommandError(Refusal.NOT_UNKNOWN, "outcome", text)
+    if changed.rowcount:
+        before, after = canonical({"resolution": ""}), canonical({"resolution": str(found)})
+        noted = replace(record, cause=note)
+        _note(connection, noted, actor, "resolved", before, after, time_ms)
+    return record
+
+
 def add(connection: Connection, record: Record, body_hash: str, uptime_ms: int) -> None:
     """A new command, with its first audit row."""
-    connection.execute(
-        insert(_t).values(
-            id=record.id,
-            device=record.device,
-            name=record.name,
-            arguments=canonical(dict(record.arguments)),
-            body_hash=body_hash,
-            actor=record.actor,
-            key=record.key,
-            cause=record.cause,
-            priority=int(record.priority),
-            state=str(record.state),
-            held=record.held,
-            created_ms=record.created_ms,
-            created_uptime_ms=uptime_ms,
-            expires_ms=record.expires_ms,
-            nonce=record.nonce,
-        )
-    )
+    row = {
+        "id": record.id,
+        "device": record.device,
+        "name": record.name,
+        "arguments": canonical(dict(record.arguments)),
+        "body_hash": body_hash,
+        "actor": record.actor,
+        "key": record.key,
+        "cause": record.cause,
+        "priority": int(record.priority),
+        "state": str(record.state),
+        "held": record.held,
+        "created_ms": record.created_ms,
+        "created_uptime_ms": uptime_ms,
+        "expires_ms": record.expires_ms,
+        "deadline_ms": record.deadline_ms,
+        "nonce": record.nonce,
+    }
+    connection.execute(_ADD, row)
     wish = {
         "device": record.device,
         "command": record.name,
@@ -107,17 +155,15 @@ def move(
     Raises StoreDamaged when the row does not stand where `record` says: a final state is never left.
     """
     finished_ms = time_ms if life.state.final else None
-    changed = connection.execute(
-        update(_t)
-        .where(_t.c.id == record.id, _t.c.state == str(record.state), _t.c.finished_ms.is_(None))
-        .values(
-            state=str(life.state),
-            reason=life.reason,
-            attempts=life.attempts,
-            finished_ms=finished_ms,
-            **columns,
-        )
-    )
+    row = {
+        "moved": record.id,
+        "was": str(record.state),
+        "state": str(life.state),
+        "reason": life.reason,
+        "attempts": life.attempts,
+        "finished_ms": finished_ms,
+    }
+    changed = connection.execute(_MOVE, row | columns)
     if changed.rowcount != 1:
         raise StoreDamaged(f"command {record.id} is not {record.state} any more")
     before = {"state": str(record.state), "attempts": record.attempts}
@@ -140,22 +186,26 @@ def move(
     return moved
 
 
-def begin_attempt(connection: Connection, command: str, number: int, sent_ms: int) -> None:
+def begin_attempt(
+    connection: Connection, command: str, number: int, before: Before, sent_ms: int
+) -> None:
     """A try is about to be made."""
-    values = {"command": command, "number": number, "sent_ms": sent_ms}
-    connection.execute(insert(tables.attempts).values(values))
+    values = {"command": command, "number": number, "before": str(before), "sent_ms": sent_ms}
+    connection.execute(_BEGIN, values)
 
 
 def end_attempt(
     connection: Connection, command: str, number: int, outcome: Outcome, time_ms: int
 ) -> None:
     """What a try came to, with its frames."""
-    a = tables.attempts
-    connection.execute(
-        update(a)
-        .where(a.c.command == command, a.c.number == number)
-        .values(answered_ms=time_ms, answer=str(outcome.answer), reason=outcome.reason)
-    )
+    row = {
+        "of": command,
+        "ended": number,
+        "answered_ms": time_ms,
+        "answer": str(outcome.answer),
+        "reason": outcome.reason,
+    }
+    connection.execute(_END, row)
     frames = [
         {
             "command": command,
@@ -183,6 +233,7 @@ def attempts(connection: Connection, command: str) -> list[tuple[Attempt, tuple[
                 answered_ms=row.answered_ms,
                 answer=row.answer,
                 reason=row.reason,
+                before=Before(row.before),
             ),
             _frames(connection, command, row.number),
         )
@@ -190,12 +241,14 @@ def attempts(connection: Connection, command: str) -> list[tuple[Attempt, tuple[
     ]
 
 
-def approve(connection: Connection, record: Record, actor: str, time_ms: int) -> Record:
+def approve(
+    connection: Connection, record: Record, actor: str, expires_ms: int, time_ms: int
+) -> Record:
     """A second person lets a held command go; raises CommandError when it is held no more."""
     changed = connection.execute(
         update(_t)
         .where(_t.c.id == record.id, _t.c.state == str(State.QUEUED), _t.c.held)
-        .values(held=False)
+        .values(held=False, expires_ms=expires_ms)
     )
     if changed.rowcount != 1:
         raise CommandError(Refusal.NOT_HELD, "", "it is held no more")
@@ -206,11 +259,11 @@ def approve(connection: Connection, record: Record, actor: str, time_ms: int) ->
         record,
         actor,
         "approved",
-        canonical({"held": True}),
-        canonical({"held": False}),
+        canonical({"held": True, "expires_ms": record.expires_ms}),
+        canonical({"held": False, "expires_ms": expires_ms}),
         time_ms,
     )
-    return replace(record, held=False)
+    return replace(record, held=False, expires_ms=expires_ms)
 
 
 def _frames(connection: Connection, command: str, attempt: int) -> tuple[Frame, ...]:
@@ -221,12 +274,15 @@ def _frames(connection: Connection, command: str, attempt: int) -> tuple[Frame, 
     return tuple(Frame(time_ms=row.time_ms, outgoing=row.outgoing, data=row.data) for row in rows)
 
 
-def _life(connection: Connection, record: Record) -> Life:
+def _life(connection: Connection, record: Record) -> tuple[Life, Before]:
+    """Its life, and how its device was before the first try that may have reached it."""
     a = tables.attempts
-    doubts = connection.execute(
-        select(func.count()).select_from(a).where(a.c.command == record.id, a.c.answer.in_(_MAYBE))
-    ).scalar_one()
-    return Life(state=record.state, reason=record.reason, attempts=record.attempts, doubts=doubts)
+    query = select(a.c.before).where(a.c.command == record.id, a.c.answer.in_(_MAYBE))
+    befores = list(connection.scalars(query.order_by(a.c.number)))
+    life = Life(
+        state=record.state, reason=record.reason, attempts=record.attempts, doubts=len(befores)
+    )
+    return life, Before(befores[0]) if befores else Before.UNSEEN
 
 
 def _record(row: Row[tuple[object, ...]]) -> Record:
@@ -244,11 +300,13 @@ def _record(row: Row[tuple[object, ...]]) -> Record:
         held=row.held,
         created_ms=row.created_ms,
         expires_ms=row.expires_ms,
+        deadline_ms=row.deadline_ms,
         sent_ms=row.sent_ms,
         finished_ms=row.finished_ms,
         attempts=row.attempts,
         nonce=row.nonce,
         proof=row.proof,
+        resolution=Resolution(row.resolution),
     )
 
 

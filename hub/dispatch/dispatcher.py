@@ -12,14 +12,17 @@ import structlog
 from hub.clock import Clock
 from hub.command import Outcome
 from hub.commands import Commands, OpenCommand
-from hub.commands.life import AnsweredLate, Over
+from hub.commands.life import AnsweredLate, Event, Over, broken_off
+from hub.commands.order import TEXT_MAX
 from hub.dispatch.flight import Flight
 from hub.dispatch.lane import Lane, Rules, Wire
+from hub.dispatch.last_words import LastWords
 from hub.errors import StoreError
 from hub.model import Reading
 from hub.registry import Registry
 
 SWEEP_PERIOD_S = 0.25
+_GONE = "the device is gone, or takes this command no more"
 _LATE_MAX = 8  # answers of one command that nobody has looked at yet
 
 _log = structlog.get_logger("commands")
@@ -33,6 +36,7 @@ class Dispatcher:
         self._clock = clock
         self._rules = rules
         self._registry = registry
+        self._last_words = LastWords(clock)
         self._commands: Commands | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._lanes: dict[str, Lane] = {}
@@ -49,13 +53,25 @@ class Dispatcher:
                 await self._clock.sleep(SWEEP_PERIOD_S)
                 await self._sweep(commands)
 
+    def configure(self) -> None:
+        """Go by the registry as it is now: who moved is told over its new link, what nobody takes ends."""
+        for lane in self._lanes.values():
+            for command in (*lane.waiting, *([lane.flying] if lane.flying else [])):
+                device = self._registry.device(command.device.id)
+                spec = device.profile.commands.get(command.spec.name) if device else None
+                if device is None or spec != command.spec:
+                    command.stop = _GONE
+                else:
+                    command.device = device
+            lane.moved.set()
+
     def take(self, command: OpenCommand) -> None:
         """A command is open, or may go now."""
         lane = self._lanes.get(command.device.id)
         if lane is not None:
             lane.add(command)
             return
-        lane = self._lanes[command.device.id] = Lane(command.device.id)
+        lane = self._lanes[command.device.id] = Lane(command.device.id, self._clock)
         lane.add(command)
         if self._tasks is not None and self._commands is not None:
             self._tasks.create_task(
@@ -65,6 +81,10 @@ class Dispatcher:
     def heard(self, readings: Sequence[Reading]) -> None:
         """New readings are on disk."""
         for reading in readings:
+            proofs = self._registry.proofs(reading.device)
+            device = self._registry.device(reading.device) if proofs else None
+            if device is not None:
+                self._last_words.hear(reading, device, proofs)
             lane = self._lanes.get(reading.device)
             if lane is not None:
                 lane.hear(reading)
@@ -96,16 +116,17 @@ class Dispatcher:
                 continue
             lane.waiting.remove(command)
             lane.flying = command
-            await self._fly(lane, command, commands)
+            goes_on = await self._fly(lane, command, commands)
             lane.flying = None
-            if command.life.state.final:
+            if goes_on:
+                lane.waiting.append(command)
+            else:
                 self._say(command)
                 commands.forget(command)
-            else:
-                lane.waiting.append(command)
         del self._lanes[lane.device]
 
-    async def _fly(self, lane: Lane, command: OpenCommand, commands: Commands) -> None:
+    async def _fly(self, lane: Lane, command: OpenCommand, commands: Commands) -> bool:
+        """Take it as far as it goes; returns whether it waits again. A mistake ends it, and nothing else."""
         flight = Flight(
             lane=lane,
             command=command,
@@ -114,8 +135,26 @@ class Dispatcher:
             clock=self._clock,
             rules=self._rules,
             registry=self._registry,
+            last_words=self._last_words,
         )
-        await flight.run()
+        try:
+            await flight.run()
+        except Exception as error:
+            _log.exception("a command failed in the hub", command=command.record.id)
+            await self._break_off(command, commands, f"{type(error).__name__}: {error}")
+            return False
+        return not command.life.state.final
+
+    async def _break_off(self, command: OpenCommand, commands: Commands, reason: str) -> None:
+        await self._note(command, commands, broken_off(command.life, reason[:TEXT_MAX]))
+
+    async def _note(self, command: OpenCommand, commands: Commands, end: Event) -> None:
+        """End a command; what cannot even be written stands open until the next start."""
+        try:
+            await commands.book.note(command, end)
+        except StoreError:
+            _log.exception("a command could not be ended", command=command.record.id)
+            self.counters["commands that could not be ended"] += 1
 
     async def _sweep(self, commands: Commands) -> None:
         """Take up what a caller left half-way; end what waited too long, wherever its lane is."""
@@ -132,11 +171,14 @@ class Dispatcher:
                     )
 
     def _is_over(self, command: OpenCommand, now_s: float) -> bool:
-        return not command.life.doubts and now_s >= command.deadline_s
+        return not command.life.doubts and (bool(command.stop) or now_s >= command.deadline_s)
 
     async def _expire(self, command: OpenCommand, commands: Commands) -> None:
-        reason = "held, and not approved in time" if command.record.held else ""
-        await commands.book.note(command, Over(shown=None, certain=True, reason=reason))
+        if command.stop:
+            await self._break_off(command, commands, command.stop)
+        else:
+            reason = "held, and not approved in time" if command.record.held else ""
+            await self._note(command, commands, Over(shown=None, certain=True, reason=reason))
         self._say(command)
         commands.forget(command)
 

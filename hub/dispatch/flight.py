@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from enum import Enum, auto
+from functools import partial
 
 from hub.clock import Clock
-from hub.command import Answer, Command, Offline, Outcome, Repeat, State, is_seen
-from hub.commands import Book, CommandError, OpenCommand
-from hub.commands.life import Denied, Over, Shown, may_try_again, pause_s
+from hub.command import Answer, Command, Hazard, Offline, Outcome, Repeat, State, is_seen
+from hub.commands import Before, Book, CommandError, OpenCommand
+from hub.commands.life import Denied, Over, Shown, broken_off, may_try_again, pause_s
 from hub.commands.order import canonical, checked
+from hub.dispatch.guard import guarded
 from hub.dispatch.lane import Lane, Rules, Watch, Wire
+from hub.dispatch.last_words import LastWords
 from hub.errors import StoreError
 from hub.points import Scalar
 from hub.registry import Registry
@@ -19,9 +22,15 @@ from hub.registry import Registry
 ANSWER_MAX_S = 15.0  # after the deadline; a driver that still says nothing is given up
 LOOK_PERIOD_S = 1.0
 LAST_LOOK_S = 2.0
+BEFORE_LOOK_S = 0.3  # for what nobody has seen yet: how a gate stands before it is told to open
 RECOVERY_LOOK_S = 30.0  # links must come up first
+REQUIRED_FRESH_S = (
+    5.0  # from the reading that shows what it requires to the last moment of the send
+)
 AWAY_PAUSE_S = 0.5
 STORE_PAUSE_S = 1.0
+ALREADY_SO = "it was already so"
+NO_CHANGE = "it was not seen otherwise before: nothing shows that this command did it"
 
 
 class Clearance(Enum):
@@ -45,6 +54,7 @@ class Flight:
         clock: Clock,
         rules: Rules,
         registry: Registry,
+        last_words: LastWords,
     ) -> None:
         self._lane = lane
         self._command = command
@@ -53,10 +63,15 @@ class Flight:
         self._clock = clock
         self._rules = rules
         self._registry = registry
+        self._looked_s = 0.0
+        self._last_words = last_words
 
     async def run(self) -> None:
         """Returns when the command has ended or must wait; its `not_before_s` says until when."""
         command = self._command
+        if command.stop:
+            await self._stop()
+            return
         if command.recovered:
             await self._look_back()
             return
@@ -66,7 +81,7 @@ class Flight:
             arguments: dict[str, Scalar] = dict(command.record.arguments)
             clearance = await self._clear(arguments)
             if clearance is Clearance.NO and command.life.doubts:
-                await self._end(is_seen(command.spec.confirm, self._lane.watch.values, arguments))
+                await self._end(self._shown())
             if clearance is not Clearance.GO:
                 return
             await self._tell(arguments)
@@ -76,36 +91,65 @@ class Flight:
     async def _clear(self, arguments: dict[str, Scalar]) -> Clearance:
         """Check everything that must hold before the wire, and fill what the device must say first."""
         command, now_s = self._command, self._clock.monotonic_s()
+        if command.stop:
+            await self._stop()
+            return Clearance.NO
         if now_s >= command.deadline_s:
             if not command.life.doubts:
                 await self._end(None)
             return Clearance.NO
-        forbidden = self._rules.forbids(command.spec.hazard)
-        forbidden = forbidden or self._registry.forbids(command.device)
+        forbidden = self._forbidden() or self._registry.forbids(command.device)
         if forbidden:
             return await self._deny(forbidden)
         is_away = self._registry.is_offline(command.device.id)
         if is_away and command.spec.offline is Offline.QUEUE and not command.life.doubts:
             return self._wait(AWAY_PAUSE_S)
-        return await self._look_before(arguments)
+        clearance = await self._pass_unknowns()
+        if clearance is Clearance.GO:
+            clearance = await self._look_before(arguments)
+        if clearance is not Clearance.GO:
+            return clearance
+        if command.spec.repeat is Repeat.NEVER and self._before(arguments) is Before.UNSEEN:
+            await self._fresh({expect.point for expect in command.spec.confirm}, BEFORE_LOOK_S)
+        forbidden = self._forbidden()  # looking took its time
+        return await self._deny(forbidden) if forbidden else Clearance.GO
+
+    def _forbidden(self) -> str:
+        device, spec = self._command.device, self._command.spec
+        if self._registry.only_observes(device):
+            return f"link {device.link} only observes"
+        return self._rules.forbids(spec.hazard) or self._rules.unproven(device, spec)
+
+    async def _pass_unknowns(self) -> Clearance:
+        """An earlier one of a counted command may have ended unknown while this one waited."""
+        command = self._command
+        if command.life.doubts:
+            return Clearance.GO
+        try:
+            blocked = await self._book.unknowns.block(command.device.id, command.spec)
+        except StoreError:
+            return self._wait(STORE_PAUSE_S)
+        return await self._deny(blocked) if blocked else Clearance.GO
 
     async def _look_before(self, arguments: dict[str, Scalar]) -> Clearance:
         """See what it requires in a reading of now, and take the arguments the device itself fills."""
-        spec = self._command.spec
+        spec, doubts = self._command.spec, self._command.life.doubts
         filled = [
             argument
             for argument in spec.arguments.values()
-            if argument.from_point and argument.name not in arguments
+            # Anew while no try may have reached the device: its count may have moved meanwhile.
+            if argument.from_point and not (argument.name in arguments and doubts)
         ]
         if not spec.requires and not filled:
             return Clearance.GO
         points = {expect.point for expect in spec.requires} | {one.from_point for one in filled}
-        values = await self._fresh(points)
+        values = await self._fresh(points, spec.confirm_s)
         if is_seen(spec.requires, values, arguments) is False:
             unmet = ", ".join(f"{name} is {values[name]}" for name in sorted(points & {*values}))
             return await self._deny(unmet)
         if not points <= {*values}:
             return self._wait(pause_s(1))
+        self._looked_s = self._clock.monotonic_s()
         for argument in filled:
             value = values[argument.from_point]
             try:
@@ -115,13 +159,13 @@ class Flight:
                 return await self._deny(str(error))
         return Clearance.GO
 
-    async def _fresh(self, points: set[str]) -> Mapping[str, Scalar]:
+    async def _fresh(self, points: set[str], patience_s: float) -> Mapping[str, Scalar]:
         """What the device says of these points from now on, within the time there is."""
         command, clock = self._command, self._clock
-        watch = self._lane.watch = Watch(clock.now_ms())
-        end_s = min(command.deadline_s, clock.monotonic_s() + command.spec.confirm_s)
+        watch = self._lane.watch = Watch(clock)
+        end_s = min(command.deadline_s, clock.monotonic_s() + patience_s)
         while not points <= {*watch.values} and (now_s := clock.monotonic_s()) < end_s:
-            if self._lane.is_overtaken(command, now_s):
+            if command.stop or self._lane.is_overtaken(command, now_s):
                 break
             self._wire.refresh(command.device.link, command.device.id)
             await self._lane.rest(min(end_s, now_s + LOOK_PERIOD_S), clock)
@@ -131,39 +175,48 @@ class Flight:
         """One try, written down before the wire. Without a doubt afterwards it waits, or has ended."""
         command, lane = self._command, self._lane
         try:
-            await self._book.send(command, arguments)
+            await self._book.send(command, arguments, self._before(arguments))
         except StoreError:
             self._wait(STORE_PAUSE_S)
             return
-        lane.watch = Watch(self._clock.now_ms())
+        lane.watch = Watch(self._clock)
         outcome = await self._execute()
-        sent_ms = min((frame.time_ms for frame in outcome.frames if frame.outgoing), default=0)
-        lane.watch = lane.watch.later(sent_ms)
+        lane.watch.sent(
+            min((frame.time_ms for frame in outcome.frames if frame.outgoing), default=0)
+        )
         await self._book.answer(command, outcome)
         if not command.life.doubts:
             self._wait(pause_s(command.life.attempts))
 
     async def _execute(self) -> Outcome:
-        command = self._command
-        left_s = command.deadline_s - self._clock.monotonic_s()
+        command, spec = self._command, self._command.spec
+        if barred := command.stop or self._rules.forbids(spec.hazard):
+            return Outcome(answer=Answer.NOT_SENT, reason=barred)
+        # What it requires was seen a moment ago; when it does not go soon, it is looked at again.
+        freshly_s = self._looked_s + REQUIRED_FRESH_S if spec.requires else command.deadline_s
+        deadline_s = min(command.deadline_s, freshly_s)
+        left_s = deadline_s - self._clock.monotonic_s()
         if left_s <= 0:
             return Outcome(answer=Answer.NOT_SENT, reason="its time was over")
         now_ms = self._clock.now_ms()
         telling = Command(
             id=command.record.id,
             device=command.device.id,
-            spec=command.spec,
+            spec=spec,
             arguments=command.record.arguments,
             attempt=command.life.attempts,
             issued_ms=now_ms,
             expires_ms=now_ms + int(left_s * 1000),
-            deadline_s=command.deadline_s,
+            deadline_s=deadline_s,
             priority=command.record.priority,
             nonce=command.record.nonce,
         )
+        execute = partial(self._wire.execute, command.device.link, telling)
         try:
             async with asyncio.timeout(left_s + ANSWER_MAX_S):
-                return await self._wire.execute(command.device.link, telling)
+                if spec.hazard is not Hazard.CLOSE:
+                    return await execute()
+                return await guarded(execute(), partial(self._rules.forbids, spec.hazard))
         except TimeoutError:
             return Outcome(answer=Answer.SILENT, reason="the driver gave no answer")
 
@@ -175,7 +228,7 @@ class Flight:
         while not command.life.state.final:
             over = await self._look(end_s)
             now_s = clock.monotonic_s()
-            shown = is_seen(spec.confirm, self._lane.watch.values, command.record.arguments)
+            shown = self._shown()
             if over or self._is_enough(now_s):
                 await self._end(shown, certain=over)
             elif may_try_again(command.life, spec.repeat, shown):
@@ -193,12 +246,16 @@ class Flight:
         acknowledged = command.life.state is State.ACKNOWLEDGED
         if command.spec.repeat is Repeat.NEVER or (acknowledged and not command.spec.confirm):
             return True
-        return self._lane.is_overtaken(command, now_s)
+        return bool(command.stop) or self._lane.is_overtaken(command, now_s)
+
+    def _is_gone(self) -> bool:
+        """Whether nothing can be seen of the device any more."""
+        return self._registry.device(self._command.device.id) is None
 
     async def _look_back(self) -> None:
         """After a start: look only; it is never told again."""
         command = self._command
-        self._lane.watch = Watch(self._clock.now_ms())
+        self._lane.watch = Watch(self._clock)
         window_s = max(command.spec.confirm_s, RECOVERY_LOOK_S) if command.spec.confirm else 0.0
         await self._look(self._clock.monotonic_s() + window_s)
         if not command.life.state.final:
@@ -212,7 +269,7 @@ class Flight:
         await self._look_until(end_s)
         over = self._clock.monotonic_s() >= self._command.deadline_s
         if self._command.spec.confirm and not self._command.life.state.final:
-            self._lane.watch = Watch(self._clock.now_ms())
+            self._lane.watch = Watch(self._clock)
             await self._look_until(self._clock.monotonic_s() + LAST_LOOK_S, is_last=True)
         return over
 
@@ -220,8 +277,10 @@ class Flight:
         command, clock = self._command, self._clock
         look_s = clock.monotonic_s()
         while not await self._is_ended() and (now_s := clock.monotonic_s()) < end_s:
-            told = is_seen(command.spec.confirm, self._lane.watch.values, command.record.arguments)
-            if told is not None if is_last else self._lane.is_overtaken(command, now_s):
+            told = self._shown()
+            if self._is_gone() or (
+                told is not None if is_last else self._lane.is_overtaken(command, now_s)
+            ):
                 return
             if now_s >= look_s:
                 self._wire.refresh(command.device.link, command.device.id)
@@ -233,13 +292,41 @@ class Flight:
         command, watch = self._command, self._lane.watch
         while command.late and not command.life.state.final:
             await self._book.answer_late(command, command.late.pop(0))
-        if is_seen(command.spec.confirm, watch.values, command.record.arguments):
+        if self._shown():
             proof = canonical(dict(watch.of(command.spec.confirm)))
-            await self._book.note(command, Shown(), proof)
+            reason = ALREADY_SO if command.before is Before.SO else ""
+            await self._book.note(command, Shown(reason=reason), proof)
         return command.life.state.final
 
+    def _before(self, arguments: Mapping[str, Scalar]) -> Before:
+        """How the device is now, by its last word."""
+        command = self._command
+        told = is_seen(command.spec.confirm, self._last_words.of(command.device), arguments)
+        return Before.UNSEEN if told is None else Before.SO if told else Before.OTHERWISE
+
+    def _shown(self) -> bool | None:
+        """Whether the device shows that it is done.
+
+        A state proves itself, whoever brought it about. What must not happen twice is proved by a change:
+        the device must have been seen otherwise, before the send or after it.
+        """
+        command = self._command
+        shown = is_seen(command.spec.confirm, self._lane.watch.values, command.record.arguments)
+        if shown is False:
+            command.was_otherwise = True
+        if shown and command.spec.repeat is Repeat.NEVER and not command.was_otherwise:
+            return None
+        return shown
+
     async def _end(self, shown: bool | None, *, certain: bool = False, reason: str = "") -> None:
+        command, values = self._command, self._lane.watch.values
+        if shown is None and is_seen(command.spec.confirm, values, command.record.arguments):
+            reason = NO_CHANGE
+        reason = reason or command.stop
         await self._book.note(self._command, Over(shown=shown, certain=certain, reason=reason))
+
+    async def _stop(self) -> None:
+        await self._book.note(self._command, broken_off(self._command.life, self._command.stop))
 
     async def _deny(self, reason: str) -> Clearance:
         await self._book.note(self._command, Denied(reason=reason))

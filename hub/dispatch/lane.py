@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from hub.clock import Clock
-from hub.command import Command, Expect, Hazard, Outcome
+from hub.command import Command, CommandSpec, Expect, Hazard, Outcome
 from hub.commands import OpenCommand
-from hub.model import Reading
+from hub.model import Device, Reading
 from hub.points import Scalar
 
 _KEPT_MAX = 64
@@ -35,19 +35,27 @@ class Rules(Protocol):
     def forbids(self, hazard: Hazard) -> str:
         """Why a command of this hazard may not be sent now; empty when it may."""
 
+    def unproven(self, device: Device, spec: CommandSpec) -> str:
+        """Why this device may not be told what its product takes only as an assumption; empty when it may."""
+
 
 class Watch:
-    """What a device has said since a moment, newest word of each point; what is doubtful is no word."""
+    """What a device has said since a moment, newest word of each point; what is doubtful is no word.
 
-    def __init__(self, since_ms: int) -> None:
-        self.since_ms = since_ms
+    The order of things is that of the monotonic clock, so neither a shared millisecond nor a wall clock
+    that is set makes a reading newer than it is. Without a `received_s` only whole milliseconds count.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._since_ms = clock.now_ms()
+        self._since_s = clock.monotonic_s()
+        self._sent_ms = 0
         self.values: dict[str, Scalar] = {}
         self._kept: deque[Reading] = deque(maxlen=_KEPT_MAX)
 
     def hear(self, reading: Reading) -> None:
         """Take a reading in, if it is new enough to count."""
-        is_old_event = reading.time_ms < self.since_ms - DEVICE_CLOCK_MS  # delivered late
-        if reading.received_ms <= self.since_ms or is_old_event:
+        if not self._is_news(reading):
             return
         self._kept.append(reading)
         for point in (*reading.bad, *reading.uncertain):
@@ -59,14 +67,23 @@ class Watch:
         }
         self.values.update(sure)
 
-    def later(self, since_ms: int) -> Watch:
-        """The same from a later moment on."""
-        if since_ms <= self.since_ms:
-            return self
-        watch = Watch(since_ms)
-        for reading in self._kept:
-            watch.hear(reading)
-        return watch
+    def sent(self, sent_ms: int) -> None:
+        """The first byte left only then: what came before does not count either."""
+        self._sent_ms = sent_ms
+        kept, self.values = [*self._kept], {}
+        self._kept.clear()
+        for reading in kept:
+            self.hear(reading)
+
+    def _is_news(self, reading: Reading) -> bool:
+        age_ms = reading.received_ms - reading.time_ms  # of an event that was delivered late
+        if not reading.received_s:
+            passed_ms: float = reading.received_ms - max(self._since_ms, self._sent_ms)
+        elif reading.received_ms >= self._sent_ms:
+            passed_ms = 1000 * (reading.received_s - self._since_s)
+        else:
+            return False
+        return passed_ms > 0 and age_ms <= passed_ms + DEVICE_CLOCK_MS
 
     def of(self, expects: tuple[Expect, ...]) -> Mapping[str, Scalar]:
         """What was said of the points expected."""
@@ -77,11 +94,11 @@ class Watch:
 class Lane:
     """One device's commands: at most one is under way. Belongs to the loop; `moved` wakes who rests."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, clock: Clock) -> None:
         self.device = device
         self.waiting: list[OpenCommand] = []
         self.flying: OpenCommand | None = None
-        self.watch = Watch(0)
+        self.watch = Watch(clock)
         self.moved = asyncio.Event()
 
     def add(self, command: OpenCommand) -> None:
@@ -100,15 +117,17 @@ class Lane:
         ready = [
             command
             for command in self.waiting
-            if not command.record.held and self._ready_s(command) <= now_s
+            if command.stop or (not command.record.held and self._ready_s(command) <= now_s)
         ]
-        return min(ready, key=lambda one: (not one.recovered, one.urgency), default=None)
+        return min(
+            ready, key=lambda one: (not one.stop, not one.recovered, one.urgency), default=None
+        )
 
     def is_overtaken(self, command: OpenCommand, now_s: float) -> bool:
         """Whether something strictly more urgent could go now, or anything, after a mere look back."""
         return any(
             (command.recovered > other.recovered or other.record.priority < command.record.priority)
-            and not other.record.held
+            and not (other.record.held or other.stop)
             and other.not_before_s <= now_s < other.deadline_s
             for other in self.waiting
         )

@@ -50,11 +50,14 @@ commands = Table(
     # The clock's monotonic time then: with created_ms it shows after a start whether a clock was set.
     Column("created_uptime_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
+    # From the order, or from the approval of a held one, to the last moment it may be sent.
+    Column("deadline_ms", BigInteger, nullable=False, server_default="0"),
     _time("sent_ms"),
     _time("finished_ms"),
     Column("attempts", Integer, nullable=False, server_default="0"),
     _text("nonce"),
     _text("proof"),
+    _text("resolution"),  # what a person found out of one that ended unknown
     Index("ix_commands_device", "device", "created_ms"),
 )
 
@@ -67,6 +70,7 @@ attempts = Table(
     _time("answered_ms"),
     _text("answer"),
     _text("reason"),
+    _text("before"),  # whether the device was so already
 )
 
 frames = Table(
