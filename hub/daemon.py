@@ -31,7 +31,7 @@ from hub.journal import Journal, JournalOptions, open_journal
 from hub.ledger import Ledger, open_ledger
 from hub.model import Reading
 from hub.overview import Overview
-from hub.plugin import open_sink
+from hub.plugin import open_drivers, open_sink
 from hub.presence import Change, Presence
 from hub.site import Site
 from hub.status import serve_status
@@ -81,6 +81,7 @@ class Daemon:
     async def run(self, stop: asyncio.Event, changed: asyncio.Event) -> None:
         """Serve until `stop` is set, applying the files each time `changed` is; then close everything."""
         site = self._keeper.site
+        made = await asyncio.to_thread(open_drivers, site.links)
         self._configure(site)
         self.ingest.remember(
             {
@@ -107,7 +108,7 @@ class Daemon:
             )
             control.configure(site.links, site.safety)
             self.broker.configure(site.links)
-            await self._supervisor.apply(site.links)
+            await self._supervisor.apply(site.links, made)
             self._keeper.attach(tasks, self._prepare)
             commanding = await control.start(tasks)
             overview = self._overview(self._supervisor)

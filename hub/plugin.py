@@ -185,17 +185,27 @@ def link_topics(link: Link) -> LinkTopics | None:
     return driver.topics() if isinstance(driver, TopicDriver) else None
 
 
-def link_mistakes(links: Iterable[Link]) -> list[ConfigError]:
-    """What is wrong with these links' settings; each driver is made, none is run."""
+def open_drivers(links: Iterable[Link], make: DriverFactory = open_driver) -> dict[str, Driver]:
+    """A driver for each link, by its id; raises ConfigErrors with every mistake of all of them."""
+    made: dict[str, Driver] = {}
     mistakes: list[ConfigError] = []
     for link in links:
         try:
-            open_driver(link)
-        except ConfigErrors as errors:
-            mistakes.extend(errors.errors)
+            made[link.id] = make(link)
         except ConfigError as error:
             mistakes.append(error)
-    return mistakes
+    if mistakes:
+        raise ConfigErrors(tuple(mistakes))
+    return made
+
+
+def link_mistakes(links: Iterable[Link]) -> list[ConfigError]:
+    """What is wrong with these links' settings; each driver is made, none is run."""
+    try:
+        open_drivers(links)
+    except ConfigErrors as errors:
+        return list(errors.errors)
+    return []
 
 
 def open_sink(

@@ -15,10 +15,10 @@ import structlog
 
 from hub.clock import Clock
 from hub.command import Answer, Command, Outcome
-from hub.errors import ConfigError, ConfigErrors, HubError, LinkError
+from hub.errors import HubError, LinkError
 from hub.ingest import Ingest
 from hub.model import Link, Poison, Reading, Trace, drive_alike
-from hub.plugin import Driver, DriverFactory, open_driver
+from hub.plugin import Driver, DriverFactory, open_driver, open_drivers
 from hub.taps import Taps
 
 RESTART_FIRST_S = 0.5
@@ -126,19 +126,13 @@ class Supervisor:
 
     def prepare(self, links: Iterable[Link]) -> dict[str, Driver]:
         """A driver for each link that is not driven so now; raises ConfigErrors with every mistake."""
-        made: dict[str, Driver] = {}
-        mistakes: list[ConfigError] = []
-        for link in links:
-            host = self.hosts.get(link.id)
-            if host is not None and drive_alike(host.link, link):
-                continue
-            try:
-                made[link.id] = self._make(link)
-            except ConfigError as error:
-                mistakes.append(error)
-        if mistakes:
-            raise ConfigErrors(tuple(mistakes))
-        return made
+        hosts = self.hosts
+        changed = [
+            link
+            for link in links
+            if link.id not in hosts or not drive_alike(hosts[link.id].link, link)
+        ]
+        return open_drivers(changed, self._make)
 
     async def apply(
         self, links: Sequence[Link], made: Mapping[str, Driver] | None = None

@@ -14,7 +14,7 @@ from hub.clock import Clock
 from hub.errors import ConfigError, ConfigErrors, HubError
 from hub.inventory.apply import Application, Busy, Inventory, check_plan
 from hub.inventory.drift import Drift
-from hub.inventory.installed import LEDGER_FILE, Installed, installed_site, read_installed
+from hub.inventory.installed import Installed, installed_site, read_installed
 from hub.inventory.plan import Plan, make_plan
 from hub.ledger import Ledger
 from hub.plugin import link_mistakes
@@ -81,9 +81,7 @@ class Keeper:
         elif take:
             await self._apply(prune=False, expect="", actor="start")
         else:
-            site = _known_site(installed, installed.files)
-            await _only_check(site)
-            self._keep(installed, site)
+            self._keep(installed, _known_site(installed, installed.files))
             await self.drift.look(self.inventory.digest)
         return self.site
 
@@ -173,7 +171,7 @@ def _known_site(installed: Installed, files: SiteFiles) -> Site:
         return site_of(files)
     except ConfigError as error:
         unknown = ConfigError(
-            file=LEDGER_FILE,
+            file="ledger",
             key=f"inventory {installed.number}",
             found="this version cannot read what was applied",
             hint="mend the files and start with them: dormhub run --apply",
