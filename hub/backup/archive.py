@@ -137,7 +137,6 @@ def _add_copy(tar: tarfile.TarFile, name: str, path: Path) -> Member:
             source.execute("PRAGMA query_only = ON")
             # All pages in one step: in several, a writer that never rests would make it begin anew.
             source.backup(target, pages=-1)
-            target.execute("PRAGMA journal_mode = DELETE")
         return _add(tar, name, copy)
     finally:
         copy.unlink(missing_ok=True)

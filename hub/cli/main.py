@@ -7,6 +7,7 @@ import sys
 import typer
 
 from hub.cli import (
+    backup,
     check,
     credentials,
     demo,
@@ -61,6 +62,8 @@ app.command("export")(sheets.export)
 app.command("labels")(labels.labels)
 app.add_typer(credentials.app, name="credentials")
 app.command("doctor")(doctor.doctor)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 
 
 def main() -> None:
