@@ -189,7 +189,7 @@ def files(config: ConfigOption = DEFAULT_CONFIG) -> None:
             hint="name the folder of the broker's files: docs/broker.md",
         )
     site = load_site(config)
-    with open_reader(settings.data / "ledger.db") as connection:
+    with open_reader(settings.ledger_place()) as connection:
         wrong = drift(connection, settings, site.links, SystemClock().now_ms())
     for line in wrong:
         typer.echo(line, err=True)

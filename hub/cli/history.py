@@ -19,7 +19,7 @@ from hub.cli.show import shown
 from hub.clock import SystemClock
 from hub.config import load_config
 from hub.errors import ConfigError
-from hub.inventory.installed import LEDGER_FILE, running_site
+from hub.inventory.installed import running_site
 from hub.journal import JournalReader, Series
 from hub.points import POINTS, Point
 
@@ -74,7 +74,7 @@ def history(
             file="command line", key="POINT", found=f"no point {point!r}", hint="see docs/points.md"
         )
     now_ms = SystemClock().now_ms()
-    zone = running_site(load_config(config).data / LEDGER_FILE, config).timezone
+    zone = running_site(load_config(config).ledger_place(), config).timezone
     with JournalReader(load_config(config).data / "journal.db") as reader:
         start_ms, end_ms = parse_moment(since, now_ms), parse_moment(until, now_ms)
         series = reader.history(device, point, start_ms, end_ms, _ROWS_MAX)

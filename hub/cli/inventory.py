@@ -16,7 +16,7 @@ from hub.cli.plan_text import plan_lines
 from hub.config import load_config
 from hub.errors import ConfigError, ConfigErrors
 from hub.inventory.apply import check_plan
-from hub.inventory.installed import LEDGER_FILE, find_installed, installed_site
+from hub.inventory.installed import find_installed, installed_site
 from hub.inventory.plan import Plan, make_plan
 from hub.plugin import link_mistakes
 from hub.site import site_of
@@ -101,7 +101,7 @@ def draft(folder: Path) -> Plan:
     """The plan of the files in this folder; raises ConfigErrors with every mistake, StoreError."""
     files = read_files(folder)
     site = site_of(files)
-    installed = find_installed(load_config(folder).data / LEDGER_FILE, folder)
+    installed = find_installed(load_config(folder).ledger_place(), folder)
     if installed.files == files:
         return make_plan(installed, files, site, site)
     mistakes = link_mistakes(site.links)

@@ -25,7 +25,7 @@ from hub.cli.options import (
 )
 from hub.clock import SystemClock
 from hub.config import load_config
-from hub.inventory.installed import LEDGER_FILE, running_site
+from hub.inventory.installed import running_site
 from hub.journal import JournalReader, Latest
 from hub.model import Device, Value
 from hub.points import POINTS
@@ -166,7 +166,7 @@ def devices(
     json: JsonOption = False,
 ) -> None:
     """Every device: where it is, whether it answers, and what it said last."""
-    site = running_site(load_config(config).data / LEDGER_FILE, config)
+    site = running_site(load_config(config).ledger_place(), config)
     with JournalReader(load_config(config).data / "journal.db") as reader:
         rows = device_rows(site, reader, building=building, link=link)
     if json:
@@ -198,7 +198,7 @@ def watch(
     seconds: Annotated[float, typer.Option(help="End after so many; 0: at Ctrl-C.", min=0)] = 0,
 ) -> None:
     """A live table of readings as they arrive."""
-    site = running_site(load_config(config).data / LEDGER_FILE, config)
+    site = running_site(load_config(config).ledger_place(), config)
     end_s = time.monotonic() + (seconds or float("inf"))
     with JournalReader(load_config(config).data / "journal.db") as reader, Live() as live:
         while time.monotonic() < end_s:
@@ -209,7 +209,7 @@ def watch(
 
 def links(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
     """Every link: whether it works, and how much of its wire it uses."""
-    site = running_site(load_config(config).data / LEDGER_FILE, config)
+    site = running_site(load_config(config).ledger_place(), config)
     data = load_config(config).data
     with JournalReader(data / "journal.db") as reader:
         latest = reader.latest([link.id for link in site.links])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from sqlalchemy import Connection, func, inspect, select
+from sqlalchemy import URL, Connection, func, inspect, select
 
 from hub.errors import ConfigError, StoreDamaged
 from hub.ledger import open_reader
@@ -14,8 +14,6 @@ from hub.ledger.tables import devices, inventories
 from hub.model import Device, Place
 from hub.site import Site, load_site, site_of
 from hub.site_files import SiteFiles, unpack
-
-LEDGER_FILE = "ledger.db"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,12 +116,12 @@ def is_retired(connection: Connection, device: str) -> bool:
     return connection.scalar(select(func.count()).select_from(devices).where(gone)) == 1
 
 
-def find_installed(ledger: Path, folder: Path) -> Installed:
-    """The same from a ledger's file, also beside a running hub; nothing before the first start.
+def find_installed(ledger: Path | URL, folder: Path) -> Installed:
+    """The same from a ledger's place, also beside a running hub; nothing before the first start.
 
     Raises StoreError when the ledger cannot be read.
     """
-    if not ledger.exists():
+    if isinstance(ledger, Path) and not ledger.exists():
         return Installed()
     with open_reader(ledger) as connection:
         return read_installed(connection, folder)
@@ -139,7 +137,7 @@ def installed_site(installed: Installed) -> Site | None:
         return None
 
 
-def running_site(ledger: Path, folder: Path) -> Site:
+def running_site(ledger: Path | URL, folder: Path) -> Site:
     """The site that a hub runs, or would run when it is started; raises ConfigErrors and StoreError."""
     installed = find_installed(ledger, folder)
     return site_of(installed.files) if installed.files else load_site(folder)
