@@ -209,6 +209,21 @@ def test_a_hub_killed_in_the_middle_finishes_at_its_next_start(
     guarded.run("files")
 
 
+def test_a_device_that_an_apply_retires_loses_account_and_list(
+    guarded: Guarded, tmp_path: Path
+) -> None:
+    guarded.run("issue", "--all", "--out", str(tmp_path / "secrets.csv"))
+    rows = HEADER + "".join(ROWS[1:])
+    (guarded.hub.folder / "devices.csv").write_text(rows, "utf-8")
+    applying = [sys.executable, "-m", "hub.cli.main", "apply", "--prune", "--yes"]
+    subprocess.run([*applying, "--config", guarded.hub.folder], check=True, capture_output=True)
+    files = tmp_path / "files"
+    wait_until(lambda: "w-1:" not in (files / "passwords").read_text())
+    assert "user w-1\n" not in (files / "acl").read_text()
+    assert "w-2:" in (files / "passwords").read_text()
+    guarded.run("issue", "w-1", code=2)
+
+
 def test_ctrl_c_is_noted_and_the_running_step_goes_on() -> None:
     with Interrupt() as interrupt:
         asked = [interrupt.asked]

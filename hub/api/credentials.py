@@ -6,7 +6,7 @@ import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import Field, SecretStr, field_serializer
+from pydantic import Field
 
 from hub.api.parts import ApiParts, Parts
 from hub.api.problems import FieldProblem, Problem
@@ -67,13 +67,9 @@ class SecretShown(Shown):
     username: str
     kind: Kind
     expires_ms: int | None
-    password: SecretStr
+    password: Annotated[str, Field(repr=False)]
     certificate: str
-    key: SecretStr
-
-    @field_serializer("password", "key", when_used="json")
-    def _shown(self, secret: SecretStr) -> str:
-        return secret.get_secret_value()
+    key: Annotated[str, Field(repr=False)]
 
 
 class SecretPage(Shown):

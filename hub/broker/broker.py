@@ -31,7 +31,7 @@ from hub.config import BrokerConfig
 from hub.errors import HubError
 from hub.ledger import Ledger
 from hub.model import Link
-from hub.plugin import Topics, link_topics
+from hub.plugin import LinkTopics, Topics, link_topics
 
 BROKER_FOLDER = (
     "broker"  # in the data folder: the authority, the broker's certificate, the hub's password
@@ -45,8 +45,15 @@ _log = structlog.get_logger("broker")
 
 
 def access_of(links: Sequence[Link]) -> Access:
-    """Who needs which topics on these links. Makes every driver; raises ConfigError."""
-    found = [topics for topics in map(link_topics, links) if topics is not None]
+    """Who needs which topics on these links. Makes their drivers; raises ConfigError."""
+    found: list[LinkTopics] = []
+    without: set[str] = set()  # drivers without a broker: of hundreds of buses only one is made
+    for link in links:
+        topics = None if link.driver in without else link_topics(link)
+        if topics is None:
+            without.add(link.driver)
+        else:
+            found.append(topics)
     return Access(
         devices={name: topics for link in found for name, topics in link.devices.items()},
         hub=Topics(
