@@ -50,15 +50,6 @@ class Registry:
         link = self._links.get(device.link)
         return link is None or link.observe_only
 
-    def forbids(self, device: Device) -> str:
-        """Why nothing may be told to a device as it was when its command was taken; empty when it may."""
-        now = self._devices.get(device.id)
-        if now is None:
-            return f"{device.id} is retired"
-        if now.link != device.link:
-            return f"{device.id} is on link {now.link} now"
-        return f"link {device.link} only observes" if self.only_observes(device) else ""
-
     def is_offline(self, device: str) -> bool:
         """Whether this device is known to be away; one that was not heard yet may be there."""
         track = self._presence.of(device)

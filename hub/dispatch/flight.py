@@ -98,7 +98,7 @@ class Flight:
             if not command.life.doubts:
                 await self._end(None)
             return Clearance.NO
-        forbidden = self._forbidden() or self._registry.forbids(command.device)
+        forbidden = self._forbidden()
         if forbidden:
             return await self._deny(forbidden)
         is_away = self._registry.is_offline(command.device.id)
