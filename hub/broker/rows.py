@@ -164,7 +164,7 @@ def standing(connection: Connection) -> Standing:
         select(*columns).where(credentials.c.revoked_ms.is_(None)).order_by(credentials.c.username)
     ).all()
     revoked = select(credentials.c.serial).where(
-        credentials.c.revoked_ms.is_not(None) & (credentials.c.kind == Kind.CERTIFICATE)
+        credentials.c.revoked_ms.is_not(None) & (credentials.c.kind == Kind.CERTIFICATE.value)
     )
     ordered = revoked.order_by(credentials.c.revoked_ms, credentials.c.id)
     return Standing(
@@ -178,7 +178,7 @@ def last_ends(connection: Connection) -> dict[str, int]:
     """When the last good certificate of each device ends."""
     query = (
         select(credentials.c.device, func.max(credentials.c.expires_ms))
-        .where(credentials.c.revoked_ms.is_(None) & (credentials.c.kind == Kind.CERTIFICATE))
+        .where(credentials.c.revoked_ms.is_(None) & (credentials.c.kind == Kind.CERTIFICATE.value))
         .group_by(credentials.c.device)
     )
     return {device: ends_ms for device, ends_ms in connection.execute(query)}
@@ -270,7 +270,7 @@ def _good_of(
             credentials.c.device.in_(part) & credentials.c.revoked_ms.is_(None)
         )
         if kind is not None:
-            query = query.where(credentials.c.kind == kind)
+            query = query.where(credentials.c.kind == kind.value)
         ordered = query.order_by(credentials.c.issued_ms, credentials.c.id)
         for row in connection.execute(ordered):
             found.setdefault(row.device, []).append(_credential(row))
