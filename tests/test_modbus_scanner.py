@@ -61,7 +61,10 @@ def link_of(town: Campus) -> Link:
 async def scanned(
     link: Link, units: str, *, timeout_s: float = 0.2, bauds: tuple[int, ...] = ()
 ) -> list[Sighting]:
-    search = Search(addresses=units, bauds=bauds, formats=("8N1",), timeout_s=timeout_s)
+    formats = ("8N1",) if bauds else ()
+    search = Search(
+        addresses=units, bauds=bauds, formats=formats, own_way=not bauds, timeout_s=timeout_s
+    )
     scanner = open_scanner(link, PROFILES, search)
     async with aclosing(scanner.scan(scanner.spots(), RecordingHost())) as found:
         return [sighting async for sighting in found]
