@@ -210,6 +210,14 @@ def load_config(folder: Path, environment: Mapping[str, str] = os.environ) -> Hu
         _check_ledger(path, config.ledger_url)
     data = config.data if config.data.is_absolute() else folder.resolve().parent / config.data
     secret = config.ledger_password_file
+    broker = config.broker
+    if broker.folder is not None:  # the broker reads its path, too
+        absolute = folder.resolve().parent / broker.folder
+        broker = broker.model_copy(update={"folder": absolute})
     return config.model_copy(
-        update={"data": data, "ledger_password_file": secret and folder.resolve() / secret}
+        update={
+            "data": data,
+            "ledger_password_file": secret and folder.resolve() / secret,
+            "broker": broker,
+        }
     )

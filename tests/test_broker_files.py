@@ -14,8 +14,9 @@ from cryptography import x509
 from hub import Device, Link, LinkTopics, Place, Topics, load_profiles
 from hub.broker import BROKER_FOLDER, Broker, Issued, Kind, drift, ending_soon
 from hub.broker.access import access_list
+from hub.broker.files import configuration
 from hub.broker.passwords import is_password
-from hub.config import BrokerConfig, HubConfig
+from hub.config import BrokerConfig, HubConfig, load_config
 from hub.ledger import Ledger, open_ledger
 from hub.ledger.books import open_reader
 from hub.plugin import link_topics
@@ -152,6 +153,14 @@ async def test_a_folder_that_is_not_there_is_said_and_mended_later(
     (tmp_path / "files").mkdir()
     await made.synchronise()
     assert made.reason == ""
+
+
+def test_the_folder_of_the_broker_is_absolute_as_the_broker_needs_it(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.mkdir()
+    (config / "hub.toml").write_text('[broker]\nfolder = "files"\n')
+    assert load_config(config).broker.folder == tmp_path / "files"
+    assert f"acl_file {tmp_path}/files/acl" in configuration(load_config(config).broker)
 
 
 async def test_reserved_names_are_no_devices(tmp_path: Path, ledger: Ledger) -> None:

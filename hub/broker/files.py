@@ -38,7 +38,8 @@ class Access:
 
 def names_of(config: BrokerConfig) -> tuple[str, ...]:
     """The names under which this broker is reached, this box itself among them."""
-    return tuple(dict.fromkeys((*(config.names or (platform.node(),)), "localhost", "127.0.0.1")))
+    names = (*(config.names or (platform.node(),)), "localhost", "127.0.0.1")
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
 def server_pair(folder: Path) -> tuple[bytes, bytes]:
