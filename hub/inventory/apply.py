@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, insert, update
 
@@ -91,40 +91,46 @@ class Inventory:
 
 
 class Application:
-    """One plan on its way into the ledger: `write` is a work of `Ledger.run`; ids and time are fixed."""
+    """One plan on its way into the ledger: `write` is a work of `Ledger.run`.
+
+    All that can be made before is made before, for the ledger has others waiting.
+    """
 
     def __init__(self, plan: Plan, files: SiteFiles, *, actor: str, clock: Clock) -> None:
-        self._plan = plan
+        now_ms = clock.now_ms()
         self._packed = files.pack()
         self._actor = actor
-        self._now_ms = clock.now_ms()
-        self._moves = tuple(_moves(plan, clock))
+        self._now_ms = now_ms
+        self._before = plan.number
         self.inventory = Inventory(
             number=plan.number + 1,
-            time_ms=self._now_ms,
+            time_ms=now_ms,
             digest=plan.files_digest,
             devices=plan.devices,
         )
+        self._added = [row.words() | {"first_ms": now_ms} for row in plan.added]
+        self._changed = [
+            item.after.words() | {"of": item.after.id} for item in (*plan.changed, *plan.returned)
+        ]
+        self._retired = [{"of": row.id, "now_ms": now_ms} for row in plan.retired]
+        self._moves = tuple(_moves(plan, clock))
+        self._entries = [*_entries(plan), _sum(plan, self.inventory)]
 
     def write(self, connection: Connection) -> None:
         """Everything, in the caller's transaction; raises Outdated when another was applied meanwhile."""
-        plan = self._plan
-        if newest_number(connection) != plan.number:
+        if newest_number(connection) != self._before:
             raise Outdated
         self._write_inventory(connection)
-        if plan.added:
-            rows = [asdict(row) | {"first_ms": self._now_ms} for row in plan.added]
-            connection.execute(_ADD, rows)
-        if plan.changed or plan.returned:
-            changes = [asdict(item.after) for item in (*plan.changed, *plan.returned)]
-            connection.execute(_CHANGE, [item | {"of": item["id"]} for item in changes])
-        if plan.retired:
-            ended = [{"of": row.id, "now_ms": self._now_ms} for row in plan.retired]
-            connection.execute(_RETIRE, ended)
+        for statement, rows in (
+            (_ADD, self._added),
+            (_CHANGE, self._changed),
+            (_RETIRE, self._retired),
+        ):
+            if rows:
+                connection.execute(statement, rows)
         rebind(connection, self._moves, actor=self._actor, now_ms=self._now_ms)
-        entries = [*_entries(plan), self._own_entry()]
         audit.append_all(
-            connection, entries, actor=self._actor, cause="apply", time_ms=self._now_ms
+            connection, self._entries, actor=self._actor, cause="apply", time_ms=self._now_ms
         )
 
     def _write_inventory(self, connection: Connection) -> None:
@@ -134,23 +140,11 @@ class Application:
                 "number": self.inventory.number,
                 "time_ms": self._now_ms,
                 "actor": self._actor,
-                "digest": self._plan.files_digest,
+                "digest": self.inventory.digest,
                 "files": self._packed,
             },
         )
         connection.execute(_DROP, {"last": self.inventory.number - KEPT})
-
-    def _own_entry(self) -> audit.Entry:
-        plan = self._plan
-        counts = {
-            "added": len(plan.added),
-            "changed": len(plan.changed),
-            "returned": len(plan.returned),
-            "retired": len(plan.retired),
-            "files": list(plan.files),
-            "digest": plan.files_digest,
-        }
-        return _entry(f"inventory/{self.inventory.number}", "applied", {}, counts)
 
 
 def _moves(plan: Plan, clock: Clock) -> Iterator[Move]:
@@ -167,24 +161,36 @@ def _moves(plan: Plan, clock: Clock) -> Iterator[Move]:
 
 def _entries(plan: Plan) -> Iterator[audit.Entry]:
     for row in plan.added:
-        yield _entry(f"device/{row.id}", "added", {}, asdict(row))
+        yield _entry(f"device/{row.id}", "added", {}, row.words())
     for action, items in (("changed", plan.changed), ("returned", plan.returned)):
         for item in items:
-            before, after = asdict(item.before), asdict(item.after)
+            before, after = item.before.words(), item.after.words()
             yield _entry(f"device/{item.after.id}", action, before, after)
     for row in plan.retired:
-        yield _entry(f"device/{row.id}", "retired", asdict(row), {})
+        yield _entry(f"device/{row.id}", "retired", row.words(), {})
+
+
+def _sum(plan: Plan, inventory: Inventory) -> audit.Entry:
+    counts = {
+        "added": len(plan.added),
+        "changed": len(plan.changed),
+        "returned": len(plan.returned),
+        "retired": len(plan.retired),
+        "files": list(plan.files),
+        "digest": plan.files_digest,
+    }
+    return _entry(f"inventory/{inventory.number}", "applied", {}, counts)
 
 
 def _entry(
-    subject: str, action: str, before: dict[str, object], after: dict[str, object]
+    subject: str, action: str, before: Mapping[str, object], after: Mapping[str, object]
 ) -> audit.Entry:
     return audit.Entry(
         subject=subject, action=action, before=_canonical(before), after=_canonical(after)
     )
 
 
-def _canonical(said: dict[str, object]) -> str:
+def _canonical(said: Mapping[str, object]) -> str:
     if not said:
         return ""
     return json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

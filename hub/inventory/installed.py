@@ -32,6 +32,10 @@ class Row:
     settings: str = ""
     note: str = ""
 
+    def words(self) -> dict[str, object]:
+        """Every column by its name."""
+        return {name: getattr(self, name) for name in COLUMNS}
+
     @property
     def place(self) -> Place:
         """Where it is."""
