@@ -15,7 +15,7 @@ from rich.table import Table
 
 from hub.cli.borrow import borrowed
 from hub.cli.hub_client import Answered, HubClient, hub_runs
-from hub.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from hub.cli.options import DEFAULT_CONFIG, ConfigOption, DeviceArgument, JsonOption
 from hub.cli.show import public, shown
 from hub.cli.visit import VISIT_PERIOD_S, Visit, find_device, pay, visiting
 from hub.errors import ConfigError, HubError
@@ -78,7 +78,7 @@ async def _ask_borrowed(
 
 
 def read(
-    device: Annotated[str, typer.Argument(help="The device's id.")],
+    device: DeviceArgument,
     config: ConfigOption = DEFAULT_CONFIG,
     timeout: Annotated[float, typer.Option(help="Seconds to wait.", min=0.1, max=3600)] = 10.0,
     json: JsonOption = False,

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from hub.cli.hub_client import Answered, HubClient
 from hub.cli.moments import when
-from hub.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from hub.cli.options import DEFAULT_CONFIG, ConfigOption, DeviceArgument, JsonOption
 from hub.clock import SystemClock
 from hub.command import State
 from hub.errors import ConfigError, HubError
@@ -150,7 +150,7 @@ def _scalar(text: str) -> Scalar:
 
 
 def send(
-    device: Annotated[str, typer.Argument(help="The device's id.")],
+    device: DeviceArgument,
     command: Annotated[str, typer.Argument(help="One of its commands, see docs/profile-list.md.")],
     arguments: Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]…")] = None,
     config: ConfigOption = DEFAULT_CONFIG,

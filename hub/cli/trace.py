@@ -15,7 +15,7 @@ import typer
 from hub.cli.borrow import borrowed
 from hub.cli.hub_client import Answered, HubClient, hub_runs
 from hub.cli.moments import when
-from hub.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from hub.cli.options import DEFAULT_CONFIG, ConfigOption, DeviceArgument, JsonOption
 from hub.cli.read import NO_API
 from hub.cli.visit import VISIT_PERIOD_S, Visit, find_device, pay, visiting
 from hub.errors import ConfigError, HubError
@@ -42,7 +42,7 @@ Show = Callable[[FrameRow], None]
 
 
 def trace(
-    device: Annotated[str, typer.Argument(help="The device's id.")],
+    device: DeviceArgument,
     config: ConfigOption = DEFAULT_CONFIG,
     seconds: Annotated[float, typer.Option(help="How long to look.", min=1, max=3600)] = 60.0,
     json: JsonOption = False,
