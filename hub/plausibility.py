@@ -25,6 +25,7 @@ _STEP_SLACK = (
     100  # in the counter's unit: the coarsest step of float32 counters, several times over
 )
 _RESET_PROOFS = 3  # readings that agree with each other before a fallen counter is a new beginning
+ANEW = "counter begins anew"  # under `uncertain`: what it says beyond its last word was not counted
 _ENERGY_UNITS = frozenset({"Wh", "varh", "VAh"})
 _CLASSES = {PointType.BOOL: bool, PointType.INT: int, PointType.FLOAT: float, PointType.TEXT: str}
 
@@ -176,7 +177,15 @@ def _doubted(track: _Track, rule: Rule, value: int, time_ms: int) -> Verdict:
         return Verdict(bad=f"counter {what} from {track.value} to {value}")
     was = track.value
     track.time_ms, track.value, track.proofs = time_ms, value, 0
-    return Verdict(uncertain=f"counter begins anew, was {was}")
+    return Verdict(uncertain=f"{ANEW}, was {was}")
+
+
+def believed_step(rule: Rule, before: int, after: int, passed_ms: int) -> int | None:
+    """What a counter counted from one of its words to a later one, over its end too; None: it cannot have."""
+    if _step_is_possible(rule, after - before, passed_ms):
+        return after - before
+    wrapped = round(after + rule.rollover - before)
+    return wrapped if rule.rollover and _step_is_possible(rule, wrapped, passed_ms) else None
 
 
 def _step_is_possible(rule: Rule, step: float, passed_ms: int) -> bool:

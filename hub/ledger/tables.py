@@ -183,8 +183,10 @@ bindings = Table(
     _text("circuit"),
     Column("from_ms", BigInteger, nullable=False),
     _time("to_ms"),  # open while it serves
-    _time("first_value"),  # the counter in its point's unit at from_ms, when known
-    _time("last_value"),  # the same at to_ms
+    _time("first_value"),  # the counter in its point's unit as the binding began, when known
+    _time("first_ms"),  # when it was read
+    _time("last_value"),  # the same as it ended
+    _time("last_ms"),
     Column("entered_ms", BigInteger, nullable=False),
     Column("actor", Text, nullable=False),
     Index("ix_bindings_room", "building", "room", "from_ms"),

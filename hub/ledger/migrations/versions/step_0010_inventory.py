@@ -51,7 +51,9 @@ def _bindings() -> None:
         sa.Column("from_ms", sa.BigInteger, nullable=False),
         sa.Column("to_ms", sa.BigInteger),
         sa.Column("first_value", sa.BigInteger),
+        sa.Column("first_ms", sa.BigInteger),
         sa.Column("last_value", sa.BigInteger),
+        sa.Column("last_ms", sa.BigInteger),
         sa.Column("entered_ms", sa.BigInteger, nullable=False),
         sa.Column("actor", sa.Text, nullable=False),
     )
