@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import pty
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
@@ -208,6 +212,60 @@ def test_nobody_to_ask_and_no_yes_applies_nothing(tmp_path: Path) -> None:
         assert refused.returncode == 2
         assert "+ meter-3" in refused.stdout
         assert "--yes" in refused.stderr
+        assert said(hub).inventory.number == 1
+
+
+@contextmanager
+def asked(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """`dormhub apply` at a terminal, when it has shown the plan and asks; and the terminal to answer at."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "hub.cli.main", "apply", "--config", str(folder)]
+    # Whoever runs these tests in the background has Ctrl-C ignored, and so would the command.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    signal.signal(signal.SIGINT, before)
+    with process:
+        try:
+            assert process.stdout is not None
+            shown = ""
+            while not shown.endswith("[y/N]: "):
+                shown += process.stdout.read(1) or pytest.fail(shown)
+            yield process, ours
+        finally:
+            process.kill()
+            os.close(ours)
+            os.close(theirs)
+
+
+def test_at_a_terminal_it_asks_and_goes_by_the_answer(tmp_path: Path) -> None:
+    folder = site_of(tmp_path)
+    with hub_process(folder) as hub:
+        write(folder, *ROWS, MORE)
+        with asked(folder) as (process, terminal):
+            os.write(terminal, b"n\n")
+            assert process.wait(30) == 1
+        with asked(folder) as (process, terminal):
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 130
+        assert said(hub).inventory.number == 1
+        with asked(folder) as (process, terminal):
+            os.write(terminal, b"y\n")
+            assert process.wait(30) == 0
+        assert said(hub).inventory.number == 2
+
+
+def test_files_that_change_after_the_plan_was_shown_are_not_applied(tmp_path: Path) -> None:
+    folder = site_of(tmp_path)
+    with hub_process(folder) as hub:
+        write(folder, *ROWS, MORE)
+        with asked(folder) as (process, terminal):
+            write(folder, *ROWS, MORE.replace("104", "105"))
+            os.write(terminal, b"y\n")
+            assert process.wait(30) == 2
+            assert process.stderr is not None
+            assert "changed since this plan was shown" in process.stderr.read()
         assert said(hub).inventory.number == 1
 
 
