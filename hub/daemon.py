@@ -26,6 +26,7 @@ from hub.control import Control
 from hub.errors import ConfigError, HubError, StoreError
 from hub.follow import Follower
 from hub.ingest import Ingest
+from hub.inventory.figures import Figures
 from hub.inventory.keeper import Keeper, Step
 from hub.journal import Journal, JournalOptions, open_journal
 from hub.ledger import Ledger, open_ledger
@@ -112,6 +113,12 @@ class Daemon:
             self._keeper.attach(tasks, self._prepare)
             commanding = await control.start(tasks)
             overview = self._overview(self._supervisor)
+            figures = Figures(
+                ledger=self._ledger,
+                journal=self._journal,
+                clock=self._clock,
+                device=control.registry.device,
+            )
             others = [
                 *await self._open_api(tasks, control, overview),
                 tasks.create_task(self._sweep(), name="presence"),
@@ -119,6 +126,7 @@ class Daemon:
                 tasks.create_task(self._watchdog(), name="watchdog"),
                 tasks.create_task(self._reloads(changed), name="reload"),
                 tasks.create_task(self._keeper.drift.watch(), name="files"),
+                tasks.create_task(figures.run(), name="bindings"),
                 tasks.create_task(serve_status(self._config.data, overview.status), name="status"),
                 *(
                     tasks.create_task(follower.run(), name=f"sink {follower.status.name}")

@@ -20,6 +20,7 @@ ID = "0" * 26
 ORDER: dict[str, object] = {"device": "meter-1", "name": "cut"}
 CREDIT: dict[str, object] = {"device": "meter-1", "name": "credit", "arguments": {"amount": 1000}}
 CREDENTIAL: dict[str, object] = {"kind": "password", "devices": ["washer-1"]}
+BINDING: dict[str, object] = {"device": "meter-1", "building": "B1", "room": "101", "from_ms": 1}
 KEY: dict[str, object] = {"name": "new", "role": "viewer"}
 
 # method, route, who may, an example's path and body
@@ -64,6 +65,10 @@ ROUTES: list[tuple[str, str, frozenset[Role], str, dict[str, object] | None]] = 
     ("POST", "/v1/credentials/hub", INSTALLERS, "", None),
     ("GET", "/v1/inventory", INSTALLERS, "", None),
     ("POST", "/v1/inventory/apply", INSTALLERS, "", {"prune": True}),
+    ("GET", "/v1/bindings", ALL, "", None),
+    ("POST", "/v1/bindings", INSTALLERS, "", BINDING),
+    ("DELETE", "/v1/bindings/{binding}", INSTALLERS, f"/v1/bindings/{ID}", None),
+    ("GET", "/v1/rooms/{building}/{room}/use", ALL, "/v1/rooms/B1/101/use", None),
     ("GET", "/v1/audit", ADMIN, "", None),
     ("GET", "/v1/keys", ADMIN, "", None),
     ("POST", "/v1/keys", ADMIN, "", KEY),

@@ -7,7 +7,7 @@ from fastapi.routing import APIRouter
 from fastapi.security import HTTPBearer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hub.api import admin, credentials, devices, health, inventory, live, orders, wire
+from hub.api import admin, bindings, credentials, devices, health, inventory, live, orders, wire
 from hub.api.document import document
 from hub.api.limits import READ_TIMEOUT_S, Door, bounded, identified, watched
 from hub.api.parts import ApiParts
@@ -21,6 +21,7 @@ _ROUTERS = (
     orders.router,
     credentials.router,
     inventory.router,
+    bindings.router,
     health.router,
     admin.router,
 )

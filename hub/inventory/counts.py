@@ -6,7 +6,7 @@ it found.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -70,6 +70,14 @@ def meter_of(name: str, device: Device | None, latest: Latest | None) -> Meter |
     return Meter(
         device=name, point=point, rule=rules_for(device)[point], near_ms=max(NEAR_MS, slow_ms)
     )
+
+
+def meters_of(
+    names: Iterable[str], device: Callable[[str], Device | None], latest: Mapping[str, Latest]
+) -> dict[str, Meter]:
+    """The counters of those of these devices that have one, by device."""
+    found = {name: meter_of(name, device(name), latest.get(name)) for name in names}
+    return {name: meter for name, meter in found.items() if meter}
 
 
 def counts_within(past: Past, meter: Meter, after_ms: int, until_ms: int) -> Counts:
