@@ -8,6 +8,7 @@ import typer
 
 from hub.cli import (
     backup,
+    bindings,
     check,
     credentials,
     demo,
@@ -23,6 +24,7 @@ from hub.cli import (
     show,
     tell,
     trace,
+    use,
     verify,
 )
 from hub.errors import ConfigErrors, HubError
@@ -61,6 +63,10 @@ app.command("import")(sheets.import_)
 app.command("export")(sheets.export)
 app.command("labels")(labels.labels)
 app.add_typer(credentials.app, name="credentials")
+app.command("bindings")(bindings.bindings)
+app.command("bind")(bindings.bind)
+app.command("unbind")(bindings.unbind)
+app.command("use")(use.use)
 app.command("doctor")(doctor.doctor)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

@@ -1,0 +1,142 @@
+"""`dormhub use ROOM`: what a room used, or every room of a building."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Iterator
+from typing import Annotated, TypeVar
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from hub.cli.bindings import config_place, place_of
+from hub.cli.moments import local, moment_ms
+from hub.cli.options import DEFAULT_CONFIG, BuildingOption, ConfigOption, JsonOption
+from hub.clock import SystemClock
+from hub.config import load_config
+from hub.errors import ConfigError
+from hub.inventory.bindings import Binding, Chosen, find_bindings
+from hub.inventory.counts import UNIT, meters_of
+from hub.inventory.installed import running_site
+from hub.inventory.use import By, Use, edges, reckon
+from hub.journal import JournalReader
+from hub.ledger import open_reader
+from hub.model import Place
+from hub.site import Site
+
+EXIT_STOPPED = 130
+Result = TypeVar("Result")
+
+
+class UseRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What a room used after one moment and until another (UTC ms)."""
+
+    building: str
+    room: str
+    start_ms: int
+    end_ms: int
+    used: int
+    unit: str
+    estimated: bool
+
+
+def use(
+    room: Annotated[
+        str, typer.Argument(metavar="BUILDING/ROOM[/CIRCUIT]", help="The room, such as B1/101.")
+    ] = "",
+    config: ConfigOption = DEFAULT_CONFIG,
+    building: BuildingOption = "",
+    since: Annotated[
+        str, typer.Option(help="2026-11-22T18:00 (the site's time), or 7d for ago.")
+    ] = "24h",
+    until: Annotated[str, typer.Option(help="Likewise; now when not given.")] = "0m",
+    by: Annotated[By, typer.Option(help="How finely.")] = By.ALL,
+    json: JsonOption = False,
+) -> None:
+    """What a room used, by the devices that were bound to it; `~` marks an estimate.
+
+    Beside a running hub, or without. Exit code 2: mistakes; 130: stopped by Ctrl-C.
+    """
+    site = running_site(config_place(config), config)
+    known = site.buildings.find(building)
+    where = place_of(room, site) if room else Place(building=known.id if known else building)
+    if not where.building or (room and building):
+        hint = "name a room, or --building"
+        raise ConfigError(file="command line", key="room", found="nothing, or both", hint=hint)
+    now_ms = SystemClock().now_ms()
+    start_ms = moment_ms(since, site.timezone, now_ms, key="--since")
+    end_ms = min(now_ms, moment_ms(until, site.timezone, now_ms, key="--until"))
+    if start_ms >= end_ms:
+        hint = "it must lie before --until and now"
+        raise ConfigError(file="command line", key="--since", found=f"found {since!r}", hint=hint)
+    chosen = Chosen(
+        building=where.building,
+        room=where.room,
+        circuit=where.circuit,
+        start_ms=start_ms,
+        end_ms=end_ms,
+    )
+    with open_reader(config_place(config)) as connection:
+        found = find_bindings(connection, chosen)
+    moments = edges(start_ms, end_ms, by, site.timezone)
+    with JournalReader(load_config(config).data / "journal.db") as reader:
+        try:
+            rows = list(_rows(reader, site, found, moments))
+        except KeyboardInterrupt:
+            raise typer.Exit(EXIT_STOPPED) from None
+    _print(rows, site, json=json)
+
+
+def _rows(
+    reader: JournalReader, site: Site, found: list[Binding], moments: tuple[int, ...]
+) -> Iterator[UseRow]:
+    rooms: dict[tuple[str, str], list[Binding]] = {}
+    for binding in found:
+        rooms.setdefault((binding.place.building, binding.place.room), []).append(binding)
+    devices = {device.id: device for device in site.devices()}
+    names = {binding.device for binding in found}
+    meters = meters_of(names, devices.get, reader.latest(names))
+    shown = Console(stderr=True)
+    silent = len(rooms) < 2 or not shown.is_terminal
+    work = track(sorted(rooms), description="rooms", console=shown, transient=True, disable=silent)
+    for building, room in work:
+        told = _finished(reckon(reader.query, rooms[building, room], meters, moments))
+        yield from _room_rows(building, room, told)
+
+
+def _room_rows(building: str, room: str, told: Use) -> Iterator[UseRow]:
+    for one in told.slices:
+        yield UseRow(
+            building=building,
+            room=room,
+            start_ms=one.start_ms,
+            end_ms=one.end_ms,
+            used=one.used,
+            unit=UNIT,
+            estimated=one.estimated,
+        )
+
+
+def _finished(work: Generator[None, None, Result]) -> Result:
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            result: Result = done.value
+            return result
+
+
+def _print(rows: list[UseRow], site: Site, *, json: bool) -> None:
+    if json:
+        for row in rows:
+            sys.stdout.write(msgspec.json.encode(row).decode() + "\n")
+        return
+    table = Table("room", "after", "until", f"used ({UNIT})")
+    for row in rows:
+        span = local(row.start_ms, site.timezone), local(row.end_ms, site.timezone)
+        mark = "~" if row.estimated else ""
+        table.add_row(f"{row.building}/{row.room}", *span, f"{mark}{row.used}")
+    Console().print(table)
