@@ -208,16 +208,16 @@ class Brake:
 
 
 class Rate:
-    """Counts what each device was told in the last minute."""
+    """Counts what each device was told in the last minute, its openings apart."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._told: dict[str, deque[tuple[float, str]]] = {}
+        self._told: dict[tuple[str, bool], deque[tuple[float, str]]] = {}
 
-    def lets(self, device: str, command: str, limit: int) -> bool:
+    def lets(self, hazard: Hazard, device: str, command: str, limit: int) -> bool:
         """Whether one more is not too many; if so it is counted."""
         now_s = self._clock.monotonic_s()
-        told = self._told.setdefault(device, deque())
+        told = self._told.setdefault((device, hazard is Hazard.OPEN), deque())
         while told and now_s - told[0][0] > RATE_WINDOW_S:
             told.popleft()
         if len(told) >= limit:
@@ -225,10 +225,10 @@ class Rate:
         told.append((now_s, command))
         return True
 
-    def forget(self, device: str, command: str) -> None:
+    def forget(self, hazard: Hazard, device: str, command: str) -> None:
         """This command was not taken after all."""
-        told = self._told.get(device, deque())
-        self._told[device] = deque(one for one in told if one[1] != command)
+        told = self._told.get((device, hazard is Hazard.OPEN), deque())
+        self._told[device, hazard is Hazard.OPEN] = deque(one for one in told if one[1] != command)
 
 
 class Safety:
@@ -280,14 +280,16 @@ class Safety:
         """It was let go, by a second person or before the hub started."""
         self._brake.count(hazard, device, command, age_s)
 
-    def is_too_many(self, device: str, command: str) -> bool:
-        """Whether this device is told too much in a minute; if not it is counted."""
-        return not self._rate.lets(device, command, self._rules.rate_per_minute)
+    def is_too_many(self, hazard: Hazard, device: str, command: str) -> bool:
+        """Whether this device is told too much in a minute; if not it is counted. Fire counts no opening."""
+        if hazard is Hazard.OPEN and self.latch.state().latched:
+            return False
+        return not self._rate.lets(hazard, device, command, self._rules.rate_per_minute)
 
     def give_back(self, hazard: Hazard, device: str, command: str) -> None:
         """What was counted for this command does not count: it was not taken after all."""
         self._brake.forget(hazard, command)
-        self._rate.forget(device, command)
+        self._rate.forget(hazard, device, command)
 
     def _period_s(self, device: str) -> float:
         known = self._devices.get(device)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from hub.clock import Clock
-from hub.command import CommandSpec, Outcome, Repeat
+from hub.command import CommandSpec, Hazard, Outcome, Repeat
 from hub.commands import rows
 from hub.commands.life import Answered, AnsweredLate, Event, Life, Over, Sent, after
 from hub.commands.order import Before, CommandError, Order, Record, Refusal, canonical
@@ -47,9 +47,10 @@ class OpenCommand:
     was_otherwise: bool = False
 
     @property
-    def urgency(self) -> tuple[int, int]:
-        """Who goes first: the more urgent, then the one that came first."""
-        return int(self.record.priority), self.number
+    def urgency(self) -> tuple[bool, bool, int, int]:
+        """Who goes first: a mere look back, an opening, the more urgent, then the one that came first."""
+        is_no_opening = self.spec.hazard is not Hazard.OPEN
+        return not self.recovered, is_no_opening, int(self.record.priority), self.number
 
 
 class Book:

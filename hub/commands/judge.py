@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hub.clock import Clock
-from hub.command import CommandSpec, Offline, State
+from hub.command import CommandSpec, Hazard, Offline, State
 from hub.commands.book import OpenCommand
 from hub.commands.life import Life
 from hub.commands.order import CommandError, Order, Record, Refusal, complete, deadline_s
@@ -12,6 +12,7 @@ from hub.registry import Registry
 from hub.safety import Safety
 
 OPEN_MAX = 10_000  # commands that may wait at one time
+OPENINGS_MAX = 11_000  # with openings: nothing that waits keeps a gate from being opened
 
 
 class Judge:
@@ -37,7 +38,7 @@ class Judge:
             text = f"{device.profile.id} has no {order.name[:64]!r}; known: {known}"
             raise CommandError(Refusal.UNKNOWN_COMMAND, "name", text)
         arguments, wanted_s = complete(order, spec), deadline_s(order, spec)
-        if waiting >= OPEN_MAX:
+        if waiting >= (OPENINGS_MAX if spec.hazard is Hazard.OPEN else OPEN_MAX):
             raise CommandError(Refusal.TOO_MANY, "", "too many commands are waiting")
         name = self._clock.new_id()
         self._admit(name, device, spec)
@@ -85,5 +86,5 @@ class Judge:
             raise CommandError(Refusal.UNSAFE, "name", unsafe)
         if spec.offline is Offline.REFUSE and self._registry.is_offline(device.id):
             raise CommandError(Refusal.OFFLINE, "device", f"{device.id} is away")
-        if self._safety.is_too_many(device.id, command):
+        if self._safety.is_too_many(spec.hazard, device.id, command):
             raise CommandError(Refusal.TOO_MANY, "device", "too many commands in a minute")

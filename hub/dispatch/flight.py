@@ -8,7 +8,17 @@ from enum import Enum, auto
 from functools import partial
 
 from hub.clock import Clock
-from hub.command import Answer, Command, Hazard, Offline, Outcome, Repeat, State, is_seen
+from hub.command import (
+    Answer,
+    Command,
+    CommandSpec,
+    Hazard,
+    Offline,
+    Outcome,
+    Repeat,
+    State,
+    is_seen,
+)
 from hub.commands import Before, Book, CommandError, OpenCommand
 from hub.commands.life import Denied, Over, Shown, broken_off, may_try_again, pause_s
 from hub.commands.order import canonical, checked
@@ -16,6 +26,7 @@ from hub.dispatch.guard import guarded
 from hub.dispatch.lane import Lane, Rules, Watch, Wire
 from hub.dispatch.last_words import LastWords
 from hub.errors import StoreError
+from hub.model import Device
 from hub.points import Scalar
 from hub.registry import Registry
 
@@ -27,6 +38,7 @@ RECOVERY_LOOK_S = 30.0  # links must come up first
 REQUIRED_FRESH_S = (
     5.0  # from the reading that shows what it requires to the last moment of the send
 )
+OPENING_WAITS_S = 1.0  # for the answer to another try, and for the look after another opening
 AWAY_PAUSE_S = 0.5
 STORE_PAUSE_S = 1.0
 ALREADY_SO = "it was already so"
@@ -64,6 +76,7 @@ class Flight:
         self._rules = rules
         self._registry = registry
         self._looked_s = 0.0
+        self._told_s = 0.0
         self._last_words = last_words
 
     async def run(self) -> None:
@@ -91,9 +104,6 @@ class Flight:
     async def _clear(self, arguments: dict[str, Scalar]) -> Clearance:
         """Check everything that must hold before the wire, and fill what the device must say first."""
         command, now_s = self._command, self._clock.monotonic_s()
-        if command.stop:
-            await self._stop()
-            return Clearance.NO
         if now_s >= command.deadline_s:
             if not command.life.doubts:
                 await self._end(None)
@@ -115,6 +125,8 @@ class Flight:
 
     def _forbidden(self) -> str:
         device, spec = self._command.device, self._command.spec
+        if self._command.stop:
+            return self._command.stop
         if self._registry.only_observes(device):
             return f"link {device.link} only observes"
         return self._rules.forbids(spec.hazard) or self._rules.unproven(device, spec)
@@ -164,7 +176,7 @@ class Flight:
         watch = self._lane.watch = Watch(clock)
         end_s = min(command.deadline_s, clock.monotonic_s() + patience_s)
         while not points <= {*watch.values} and (now_s := clock.monotonic_s()) < end_s:
-            if command.stop or self._lane.is_overtaken(command, now_s):
+            if command.stop or self._gives_way(now_s) or self._lane.is_overtaken(command, now_s):
                 break
             self._wire.refresh(command.device.link, command.device.id)
             await self._lane.rest(min(end_s, now_s + LOOK_PERIOD_S), clock)
@@ -210,14 +222,29 @@ class Flight:
             priority=command.record.priority,
             nonce=command.record.nonce,
         )
+        self._told_s = self._clock.monotonic_s()
         execute = partial(self._wire.execute, command.device.link, telling)
         try:
             async with asyncio.timeout(left_s + ANSWER_MAX_S):
-                if spec.hazard is not Hazard.CLOSE:
-                    return await execute()
-                return await guarded(execute(), partial(self._rules.forbids, spec.hazard))
+                if _may_be_called_off(command.device, spec):
+                    return await guarded(execute(), partial(self._called_off, spec.hazard))
+                return await execute()
         except TimeoutError:
             return Outcome(answer=Answer.SILENT, reason="the driver gave no answer")
+
+    def _called_off(self, hazard: Hazard) -> str:
+        """Why the try under way shall not be waited for; empty when it shall."""
+        if hazard is Hazard.CLOSE and (barred := self._command.stop or self._rules.forbids(hazard)):
+            return barred
+        now_s = self._clock.monotonic_s()
+        is_slow = now_s >= self._told_s + OPENING_WAITS_S
+        return "an opening waits" if is_slow and self._gives_way(now_s) else ""
+
+    def _gives_way(self, now_s: float) -> bool:
+        """Whether an opening waits, which no look keeps but the first second of that after another one."""
+        command = self._command
+        is_kept = command.spec.hazard is Hazard.OPEN and now_s < self._told_s + OPENING_WAITS_S
+        return not is_kept and self._lane.has_opening(now_s)
 
     async def _prove(self) -> bool:
         """Look until it is shown or the policy has no more to say; returns whether to try once more."""
@@ -245,7 +272,9 @@ class Flight:
         acknowledged = command.life.state is State.ACKNOWLEDGED
         if command.spec.repeat is Repeat.NEVER or (acknowledged and not command.spec.confirm):
             return True
-        return bool(command.stop) or self._lane.is_overtaken(command, now_s)
+        if command.stop or self._gives_way(now_s):
+            return True
+        return self._lane.is_overtaken(command, now_s)
 
     def _is_gone(self) -> bool:
         """Whether nothing can be seen of the device any more."""
@@ -277,9 +306,8 @@ class Flight:
         look_s = clock.monotonic_s()
         while not await self._is_ended() and (now_s := clock.monotonic_s()) < end_s:
             told = self._shown()
-            if self._is_gone() or (
-                told is not None if is_last else self._lane.is_overtaken(command, now_s)
-            ):
+            is_done = told is not None if is_last else self._lane.is_overtaken(command, now_s)
+            if is_done or self._is_gone() or self._gives_way(now_s):
                 return
             if now_s >= look_s:
                 self._wire.refresh(command.device.link, command.device.id)
@@ -334,3 +362,11 @@ class Flight:
     def _wait(self, seconds: float) -> Clearance:
         self._command.not_before_s = self._clock.monotonic_s() + seconds
         return Clearance.WAIT
+
+
+def _may_be_called_off(device: Device, spec: CommandSpec) -> bool:
+    """A closing by a fire, and anything but an opening by an opening."""
+    hazards = {other.hazard for other in device.profile.commands.values()}
+    return spec.hazard is Hazard.CLOSE or (
+        Hazard.OPEN in hazards and spec.hazard is not Hazard.OPEN
+    )

@@ -18,10 +18,13 @@ async def guarded(
     A driver that is cancelled takes back what waits, and resets the connection of what is half-way out.
     """
     why = ""
-    async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(telling, name="guarded telling")
-        while not task.done() and not (why := forbidden()):
-            await asyncio.wait([task], timeout=GUARD_PERIOD_S)
-        if why:
-            task.cancel(why)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(telling, name="guarded telling")
+            while not task.done() and not (why := forbidden()):
+                await asyncio.wait([task], timeout=GUARD_PERIOD_S)
+            if why:
+                task.cancel(why)
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from None
     return Outcome(answer=Answer.SILENT, reason=why) if task.cancelled() else task.result()
