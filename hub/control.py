@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
+from hub import audit
 from hub.clock import Clock
 from hub.commands import Commands
 from hub.dispatch import Dispatcher, Wire
+from hub.errors import StoreError
 from hub.ledger import Ledger
 from hub.model import Link, Reading
 from hub.presence import PresenceBoard
 from hub.registry import Registry
 from hub.safety import Safety
 from hub.safety_rules import SafetyRules
+
+PROBE_PERIOD_S = 2.0
 
 
 class Control:
@@ -22,6 +27,8 @@ class Control:
     def __init__(
         self, *, ledger: Ledger, clock: Clock, presence: PresenceBoard, wire: Wire
     ) -> None:
+        self._ledger = ledger
+        self._clock = clock
         self.registry = Registry(presence)
         self.safety = Safety(ledger=ledger, clock=clock, is_away=self.registry.is_offline)
         self.dispatcher = Dispatcher(
@@ -48,7 +55,16 @@ class Control:
         return [
             tasks.create_task(self.dispatcher.run(self.commands), name="dispatch"),
             tasks.create_task(self.safety.latch.run(), name="fire latch"),
+            tasks.create_task(self._probe(), name="ledger probe"),
         ]
+
+    async def _probe(self) -> None:
+        """A ledger that has refused may be well again while nobody has anything to write: find out."""
+        while True:
+            await self._clock.sleep(PROBE_PERIOD_S)
+            if self._ledger.stats().reason:
+                with suppress(StoreError):
+                    await self._ledger.run(audit.touch)
 
     def stored(self, readings: Sequence[Reading]) -> None:
         """New readings are on disk: alarms, and proofs of commands."""

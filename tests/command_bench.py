@@ -118,6 +118,12 @@ class Hub:
         """The command once it has ended."""
         return await self.control.commands.wait(record.id, timeout_s)
 
+    async def until(self, condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+        """Return as soon as it is so."""
+        async with asyncio.timeout(timeout_s):
+            while not condition():
+                await self.clock.sleep(0.0001)
+
     async def poll(self, *devices: str) -> None:
         """Have these devices read now."""
         for name in devices:

@@ -30,7 +30,9 @@ class PostgreSQL:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start, or start again; returns when it takes connections."""
+        """Start, or start again, unless it runs; returns when it takes connections."""
+        if self.process is not None:
+            return
         log = (self.folder / "server.log").open("ab")
         self.process = subprocess.Popen(
             [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -15,36 +14,21 @@ import pytest
 from hub.status import Health
 from tests.hub_process import HubProcess, hub_process
 from tests.publisher import publishing
-from tests.servers import Server, find_program, free_port, port_answers, wait_until
+from tests.servers import Server, free_port, port_answers, wait_until
 from tests.site_folder import write_site
+from tests.small_disk import fill, mounted_disk
 
 HEADER = "id,profile,link,address,period_s\n"
 METERS = 300
 RATE_PER_S = 300
 PERIODS = 5  # of the polled meters, with nothing stored: longer than a device may be silent
-SIZE = "size=12m"
 HEAL_TIMEOUT_S = 60.0
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 12 MB in memory; where one cannot be mounted the test is skipped, and fails in CI.
-
-    It shows what a full disk does, not what a power cut does: memory has no fsync to lie about.
-    """
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = [find_program("mount"), "-t", "tmpfs", "-o", SIZE, "tmpfs", str(folder)]
-    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        reason = f"no small disk can be mounted here (run as root): {mounted.stderr.strip()}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    try:
+    with mounted_disk(tmp_path / "disk") as folder:
         yield folder
-    finally:
-        subprocess.run([find_program("umount"), "--lazy", str(folder)], check=True)
 
 
 @contextmanager
@@ -78,17 +62,6 @@ def site_on(disk: Path, folder: Path, broker: int, bus: int) -> Path:
         devices=HEADER + rows,
         hub=f'data = "{disk}"\n[log]\nlevel = "info"\n',
     )
-
-
-def fill(disk: Path) -> Path:
-    """A file that takes all the room that is left."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(65536))
-        except OSError:
-            return ballast
 
 
 def health_of(hub: HubProcess) -> Health | None:

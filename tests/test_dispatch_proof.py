@@ -19,8 +19,7 @@ async def started(hub: Hub, site: Site) -> Record:
     machine.is_mute, machine.latency_s = True, 0.0001
     await heard(hub, said("gate-1", hub.clock, relay_8=False))
     record = await hub.send("gate-1", "start")
-    while not machine.tries:
-        await hub.clock.sleep(0.0001)
+    await hub.until(lambda: machine.tries)
     assert hub.clock.now_ms() == record.created_ms
     return record
 

@@ -9,15 +9,21 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
-from sqlalchemy import Connection, create_engine, insert, inspect, select
+from sqlalchemy import URL, Connection, create_engine, insert, inspect, select
 
-from hub import StoreDamaged, StoreError, SystemClock, audit
+from hub import StoreDamaged, StoreError, SystemClock, VirtualClock, audit
 from hub.ledger import Ledger, open_ledger, open_reader
 from hub.ledger.books import place_of
 from hub.ledger.postgresql import ServerBooks
 from hub.ledger.tables import latches, metadata
 from tests.ledger_child import add, audited, numbers
-from tests.postgresql_server import Database, PostgreSQL, fresh_database, postgresql_server
+from tests.postgresql_server import (
+    PASSWORD,
+    Database,
+    PostgreSQL,
+    fresh_database,
+    postgresql_server,
+)
 from tests.servers import free_port
 from tests.test_ledger_faults import OLDER, child, make_old, tables_and_latches
 
@@ -37,6 +43,7 @@ def own(own_cluster: PostgreSQL) -> Iterator[Database]:
     """A database on it."""
     with fresh_database(own_cluster) as database:
         yield database
+        own_cluster.start()
 
 
 @asynccontextmanager
@@ -155,6 +162,39 @@ async def test_a_server_that_stands_still_does_not_keep_the_hub_from_closing(
         assert isinstance(working.exception(), StoreError)
     finally:
         own.server.freeze(signal.SIGCONT)
+
+
+@asynccontextmanager
+async def closed_door(port: int) -> AsyncIterator[list[object]]:
+    """Somebody in the server's place who lets nobody in, and who has knocked."""
+    knocks: list[object] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        knocks.append(reader)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", port):
+        yield knocks
+
+
+async def test_a_server_that_is_away_is_asked_at_growing_pauses_however_much_is_to_be_written(
+    own: Database,
+) -> None:
+    options = {"sslmode": "disable", "gssencmode": "disable"}  # or one try would be several knocks
+    at = URL.create("postgresql", "postgres", PASSWORD, "127.0.0.1", own.server.port, own.name)
+    clock = VirtualClock(start_ms=0)
+    async with open_ledger(at.update_query_dict(options), clock=clock) as ledger:
+        own.server.kill()
+        async with closed_door(own.server.port) as knocks:
+            counts = []
+            for _ in range(100):
+                works = [ledger.run(lambda connection: add(connection, 1)) for _ in range(5)]
+                told = await asyncio.gather(*works, return_exceptions=True)
+                assert {type(one) for one in told} == {StoreError}
+                counts.append(len(knocks))
+                clock.advance(1.0)
+        assert counts[0] <= 1  # the ledger's own look may have met the empty doorway
+        assert 15 <= counts[-1] <= 30  # every five seconds in the end, give or take a quarter
 
 
 async def test_a_broken_line_is_made_anew_without_anybody_noticing(postgresql: Database) -> None:

@@ -103,8 +103,9 @@ class Writer:
             self.reject(jobs, error)
             return [*told, *jobs]
         self.reason = ""
-        self._count(len(jobs))
-        self.commits_s.append(self._clock.monotonic_s() - begun_s)
+        if jobs:
+            self._count(len(jobs))
+            self.commits_s.append(self._clock.monotonic_s() - begun_s)
         return [*told, *jobs]
 
     def reject(self, jobs: Sequence[Job], error: Exception) -> None:
@@ -135,7 +136,7 @@ class Writer:
 
     def _count(self, works: int) -> None:
         self.works += works
-        self.commits += 1 if works else 0
+        self.commits += 1
 
     def _do(self, connection: Connection, job: Job) -> None:
         connection.exec_driver_sql("SAVEPOINT work")
