@@ -17,6 +17,7 @@ from hub.presence import PresenceBoard
 from hub.registry import Registry
 from hub.safety import Safety
 from hub.safety_rules import SafetyRules
+from hub.status import ControlStatus
 
 PROBE_PERIOD_S = 2.0
 
@@ -57,6 +58,17 @@ class Control:
             tasks.create_task(self.safety.latch.run(), name="fire latch"),
             tasks.create_task(self._probe(), name="ledger probe"),
         ]
+
+    def status(self) -> ControlStatus:
+        """The fire latch and the open commands, now."""
+        fire, waiting = self.safety.latch.state(), self.commands.open.values()
+        return ControlStatus(
+            fire_forbids=fire.forbids,
+            fire_latched=fire.latched,
+            fire_reason=fire.reason,
+            commands_open=len(waiting),
+            commands_held=sum(command.record.held for command in waiting),
+        )
 
     async def _probe(self) -> None:
         """A ledger that has refused may be well again while nobody has anything to write: find out."""

@@ -31,6 +31,7 @@ from hub.plugin import link_mistakes, open_sink
 from hub.presence import Change, Presence
 from hub.site import Site, load_site
 from hub.status import (
+    ControlStatus,
     LinkStatus,
     OfflineDevice,
     SinkStatus,
@@ -211,6 +212,7 @@ class Daemon:
             store=store,
             ledger=ledger,
             sinks=shown,
+            control=self.control.status() if self.control else ControlStatus(),
         )
 
     def _link_statuses(self) -> list[LinkStatus]:
@@ -257,14 +259,10 @@ class Daemon:
         return [tasks.create_task(serve_api(make_app(parts), self._listening), name="api")]
 
     def _open_sinks(self) -> None:
-        for name, sink_config in self._config.sinks.items():
-            sink = open_sink(
-                sink_config.type,
-                sink_config.settings(),
-                self.ingest,
-                file=str(self._folder / HUB_FILE),
-                key=f"sinks.{name}",
-            )
+        file = str(self._folder / HUB_FILE)
+        for name, config in self._config.sinks.items():
+            key, settings = f"sinks.{name}", config.settings()
+            sink = open_sink(config.type, settings, self.ingest, file=file, key=key)
             self._followers.append(Follower(name, sink, self._journal, self._clock))
 
     async def _forget_sinks(self) -> None:

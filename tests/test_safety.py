@@ -576,3 +576,23 @@ def test_a_repetition_does_not_count_for_the_rate_however_late_it_comes(tmp_path
         assert await kind_of(hub, "gate-1", "light", "another") is None
 
     on_virtual_time(site, scene)
+
+
+def test_the_status_tells_the_latch_and_the_open_commands(tmp_path: Path) -> None:
+    site = Site(tmp_path, machines=2, rules=SafetyRules(fire=fire_input().fire))
+
+    async def scene(hub: Hub) -> None:
+        status = hub.control.status()
+        assert (status.fire_forbids, status.fire_latched, status.commands_open) == (True, False, 0)
+        await quiet(hub)
+        assert not hub.control.status().fire_forbids
+        site.machines["gate-1"].script = [Behaviour.AWAY]
+        await hub.send("gate-1", "cut")
+        await hub.send("gate-2", "cut")
+        site.machines["gate-1"].state["fire_alarm"] = True
+        await quiet(hub)
+        status = hub.control.status()
+        assert (status.fire_latched, status.fire_reason) == (True, "gate-1 says fire_alarm")
+        assert (status.commands_open, status.commands_held) == (2, 1)
+
+    on_virtual_time(site, scene)

@@ -63,6 +63,16 @@ class SinkShown(Shown):
     last_error: str
 
 
+class ControlShown(Shown):
+    """The fire latch, and the commands that have not ended."""
+
+    fire_forbids: bool
+    fire_latched: bool
+    fire_reason: str
+    commands_open: int
+    commands_held: int
+
+
 class HealthShown(Shown):
     """The whole hub at one moment."""
 
@@ -78,6 +88,7 @@ class HealthShown(Shown):
     links: list[LinkShown]
     store: StoreShown
     sinks: list[SinkShown]
+    control: ControlShown
 
 
 class Severity(StrEnum):
@@ -138,6 +149,7 @@ async def health(parts: Parts) -> HealthShown:
         links=[LinkShown.model_validate(link, from_attributes=True) for link in status.links],
         store=StoreShown.model_validate(status.store, from_attributes=True),
         sinks=[SinkShown.model_validate(sink, from_attributes=True) for sink in status.sinks],
+        control=ControlShown.model_validate(status.control, from_attributes=True),
     )
 
 

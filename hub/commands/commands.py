@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from hub.clock import Clock
@@ -48,7 +48,8 @@ class Commands:
         self._clock = clock
         self._registry = registry
         self._safety = safety
-        self._judge = Judge(clock=clock, registry=registry, safety=safety)
+        unknowns = self.book.unknowns
+        self._judge = Judge(clock=clock, registry=registry, safety=safety, unknowns=unknowns)
         self._queued = queued
         self._open: dict[str, OpenCommand] = {}
         self._number = 0
@@ -61,7 +62,7 @@ class Commands:
         """
         check_order(order)
         try:
-            await self._check_unknowns(order)
+            await self._judge.check_unknowns(order)
             command = self._judge.judge(order, waiting=len(self._open))
         except CommandError as refusal:
             return await self.book.known(order, refusal)
@@ -71,12 +72,12 @@ class Commands:
             self._abandoned.append(command)  # it may be on disk all the same; `adopt` looks
             raise
         except HubError:
-            self._give_back(command)
+            self._safety.give_back(command.spec.hazard, command.device.id, command.record.id)
             raise
         if new:
             self._enter(command)
         else:
-            self._give_back(command)
+            self._safety.give_back(command.spec.hazard, command.device.id, command.record.id)
         return record
 
     async def get(self, command: str) -> Record:
@@ -132,9 +133,10 @@ class Commands:
         check_text("note", note)
         return await self.book.unknowns.resolve(await self.get(command), actor, found, note)
 
-    def find(self, command: str) -> OpenCommand | None:
-        """The open command of this id."""
-        return self._open.get(command)
+    @property
+    def open(self) -> Mapping[str, OpenCommand]:
+        """The commands that have not ended, by id."""
+        return self._open
 
     def forget(self, command: OpenCommand) -> None:
         """It has ended; the ledger keeps it."""
@@ -147,7 +149,7 @@ class Commands:
             query = partial(rows.by_id, command=command.record.id)
             # By the writing thread, so that it comes after the work that was left.
             if await self._ledger.run(query) is None:
-                self._give_back(command)
+                self._safety.give_back(command.spec.hazard, command.device.id, command.record.id)
             else:
                 self._enter(command)
             self._abandoned.popleft()
@@ -163,16 +165,6 @@ class Commands:
         )
         for command in await recovery.unfinished():
             self._enter(command)
-
-    async def _check_unknowns(self, order: Order) -> None:
-        device = self._registry.device(order.device)
-        spec = device.profile.commands.get(order.name) if device else None
-        blocked = await self.book.unknowns.block(order.device, spec) if spec else ""
-        if blocked:
-            raise CommandError(Refusal.UNRESOLVED, "device", blocked)
-
-    def _give_back(self, command: OpenCommand) -> None:
-        self._safety.give_back(command.spec.hazard, command.device.id, command.record.id)
 
     def _enter(self, command: OpenCommand) -> None:
         self._number += 1

@@ -7,6 +7,7 @@ from hub.command import CommandSpec, Hazard, Offline, State
 from hub.commands.book import OpenCommand
 from hub.commands.life import Life
 from hub.commands.order import CommandError, Order, Record, Refusal, complete, deadline_s
+from hub.commands.unknowns import Unknowns
 from hub.model import Device
 from hub.registry import Registry
 from hub.safety import Safety
@@ -18,8 +19,11 @@ OPENINGS_MAX = 11_000  # with openings: nothing that waits keeps a gate from bei
 class Judge:
     """Makes commands of orders."""
 
-    def __init__(self, *, clock: Clock, registry: Registry, safety: Safety) -> None:
+    def __init__(
+        self, *, clock: Clock, registry: Registry, safety: Safety, unknowns: Unknowns
+    ) -> None:
         self._clock = clock
+        self._unknowns = unknowns
         self._registry = registry
         self._safety = safety
 
@@ -73,6 +77,14 @@ class Judge:
             life=Life(),
             deadline_s=self._clock.monotonic_s() + waits_s,
         )
+
+    async def check_unknowns(self, order: Order) -> None:
+        """Raise CommandError while an earlier one of a counted command is unknown; raises StoreError too."""
+        device = self._registry.device(order.device)
+        spec = device.profile.commands.get(order.name) if device else None
+        blocked = await self._unknowns.block(order.device, spec) if spec else ""
+        if blocked:
+            raise CommandError(Refusal.UNRESOLVED, "device", blocked)
 
     def _admit(self, command: str, device: Device, spec: CommandSpec) -> None:
         if self._registry.only_observes(device):

@@ -91,7 +91,7 @@ class Dispatcher:
 
     def answered_late(self, link: str, device: str, command: str, outcome: Outcome) -> None:
         """An answer came after its try was given up; it counts only for the open command it names."""
-        found = self._commands.find(command) if self._commands else None
+        found = self._commands.open.get(command) if self._commands else None
         if found is None:
             self.counters["late answer to nothing open"] += 1
         elif (found.device.link, found.device.id) != (link, device):
