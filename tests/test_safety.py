@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from hub import Clock, Command, ConfigError, Outcome, State, audit
+from hub import Clock, Command, ConfigError, Device, Offline, Outcome, State, audit, load_profiles
 from hub.commands import CommandError, Record, Refusal
 from hub.dispatch import Wire
 from hub.safety import FireLatch, StillAlarm
@@ -343,6 +343,69 @@ def test_more_than_twenty_devices_wait_for_a_second_person(tmp_path: Path) -> No
     async def scene(hub: Hub) -> None:
         records = [await hub.send(name, "cut") for name in site.machines]
         assert [record.held for record in records] == [False] * 20 + [True] * 5
+
+    on_virtual_time(site, scene)
+
+
+def test_what_went_late_counts_from_when_it_went(tmp_path: Path) -> None:
+    site = Site(tmp_path, machines=2, rules=SafetyRules())
+    site.machines["gate-1"].script = [Behaviour.AWAY]
+
+    async def scene(hub: Hub) -> None:
+        late = await hub.send("gate-1", "cut")
+        await hub.clock.sleep(25)
+        site.machines["gate-1"].script = [Behaviour.WORKS]
+        assert (await hub.end(late)).state is State.CONFIRMED
+        await hub.clock.sleep(575)
+        assert hub.clock.now_ms() > late.created_ms + 600_000
+        assert (await hub.send("gate-2", "cut")).held
+
+    on_virtual_time(site, scene)
+
+
+def patient(name: str) -> Device:
+    """A device whose cuts wait for it, an hour long."""
+    device = scripted(name)
+    commands = dict(device.profile.commands)
+    commands["cut"] = replace(commands["cut"], deadline_s=3600.0, offline=Offline.QUEUE)
+    return replace(device, profile=replace(device.profile, commands=commands))
+
+
+def test_when_a_dead_link_returns_what_is_too_much_at_once_waits_for_a_second_person(
+    tmp_path: Path,
+) -> None:
+    rules = SafetyRules(brake_percent=100, brake_devices=3)
+    site = Site(tmp_path, machines=12, rules=rules)
+    site.links = [replace(site.links[0], devices=tuple(patient(name) for name in site.machines))]
+
+    async def scene(hub: Hub) -> None:
+        await hub.clock.sleep(100)
+        hub.ingest.sweep()  # nobody was heard: all are away
+        for number, name in enumerate(site.machines):
+            assert not (await hub.send(name, "cut")).held
+            await hub.clock.sleep(601 if number % 3 == 2 else 0)
+        await hub.poll(*site.machines)
+        await hub.clock.sleep(40)
+        records = await hub.control.commands.recent()
+        held = [record for record in records if record.held]
+        assert len(held) == 9
+        await hub.control.commands.approve(held[0].id, "bob")
+        await hub.clock.sleep(40)
+
+    on_virtual_time(site, scene)
+    effects = [effect for machine in site.machines.values() for effect in machine.effects]
+    assert len(effects) == 4
+
+
+def test_each_channel_of_a_board_is_a_room_of_its_own(tmp_path: Path) -> None:
+    site = Site(tmp_path, machines=300, rules=SafetyRules())
+    board = replace(scripted("gate-1"), profile=load_profiles().example("waveshare_relay8"))
+    site.links = [replace(site.links[0], devices=(board, *site.links[0].devices[1:]))]
+
+    async def scene(hub: Hub) -> None:
+        held = [(await hub.send("gate-1", f"cut_{number}")).held for number in range(1, 9)]
+        assert held == [False] * 3 + [True] * 5
+        assert not (await hub.send("gate-1", "cut_1")).held
 
     on_virtual_time(site, scene)
 

@@ -134,6 +134,16 @@ class Book:
         if life != command.life:
             await self._settle(command, life, None, proof)
 
+    async def hold(self, command: OpenCommand, approval_s: float) -> None:
+        """It must wait this long for a second person after all. Raises StoreError; then it is not held."""
+        record, now_ms = command.record, self._clock.now_ms()
+        deadline_s = self._clock.monotonic_s() + approval_s
+        expires_ms = record.expires_ms + round((deadline_s - command.deadline_s) * 1000)
+        command.record = await self._ledger.run(
+            lambda connection: rows.hold(connection, record, expires_ms, now_ms)
+        )
+        command.deadline_s = deadline_s
+
     async def approve(self, command: OpenCommand, actor: str) -> Record:
         """A second person lets a held command go: its deadline begins now, before this is on disk.
 

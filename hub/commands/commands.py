@@ -121,7 +121,7 @@ class Commands:
         if self._clock.monotonic_s() >= found.deadline_s:
             raise CommandError(Refusal.ENDED, "", "it has expired")
         record = await self.book.approve(found, actor)
-        self._safety.let(found.spec.hazard, found.device.id, found.record.id)
+        self._safety.let(found.spec, found.device.id, found.record.id)
         self._queued(found)
         return record
 

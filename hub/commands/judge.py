@@ -46,7 +46,7 @@ class Judge:
             raise CommandError(Refusal.TOO_MANY, "", "too many commands are waiting")
         name = self._clock.new_id()
         self._admit(name, device, spec)
-        held = self._safety.holds(spec.hazard, device.id, name)
+        held = self._safety.holds(spec, device.id, name)
         waits_s = self._safety.approval_s if held else wanted_s
         now_ms = self._clock.now_ms()
         record = Record(

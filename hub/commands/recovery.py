@@ -53,7 +53,7 @@ class Recovery:
             spec = device.profile.commands.get(record.name) if device else None
             if spec is not None and not record.held:
                 age_s = max(0.0, (now_ms - record.created_ms) / 1000)
-                self._safety.let(spec.hazard, record.device, record.id, age_s)
+                self._safety.let(spec, record.device, record.id, age_s)
 
     async def _take_up(
         self, record: Record, life: Life, before: Before, uptime_ms: int

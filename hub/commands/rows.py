@@ -241,6 +241,21 @@ def attempts(connection: Connection, command: str) -> list[tuple[Attempt, tuple[
     ]
 
 
+def hold(connection: Connection, record: Record, expires_ms: int, time_ms: int) -> Record:
+    """One that was never sent must wait for a second person; raises StoreDamaged when it waits no more."""
+    changed = connection.execute(
+        update(_t)
+        .where(_t.c.id == record.id, _t.c.state == str(State.QUEUED), ~_t.c.held)
+        .values(held=True, expires_ms=expires_ms)
+    )
+    if changed.rowcount != 1:
+        raise StoreDamaged(f"command {record.id} is not queued any more")
+    before = canonical({"held": False, "expires_ms": record.expires_ms})
+    after = canonical({"held": True, "expires_ms": expires_ms})
+    _note(connection, record, "hub", "held", before, after, time_ms)
+    return replace(record, held=True, expires_ms=expires_ms)
+
+
 def approve(
     connection: Connection, record: Record, actor: str, expires_ms: int, time_ms: int
 ) -> Record:

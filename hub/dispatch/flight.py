@@ -120,8 +120,22 @@ class Flight:
             return clearance
         if command.spec.repeat is Repeat.NEVER and self._before(arguments) is Before.UNSEEN:
             await self._fresh({expect.point for expect in command.spec.confirm}, BEFORE_LOOK_S)
-        forbidden = self._forbidden()  # looking took its time
-        return await self._deny(forbidden) if forbidden else Clearance.GO
+        if forbidden := self._forbidden():  # looking took its time
+            return await self._deny(forbidden)
+        if not self._rules.holds(command.spec, command.device.id, command.record.id):
+            return Clearance.GO
+        return await self._hold()
+
+    async def _hold(self) -> Clearance:
+        """Too many others went while it waited: a second person must decide."""
+        command = self._command
+        if command.life.doubts:
+            return Clearance.NO
+        try:
+            await self._book.hold(command, self._rules.approval_s)
+        except StoreError:
+            return self._wait(STORE_PAUSE_S)
+        return Clearance.WAIT
 
     def _forbidden(self) -> str:
         device, spec = self._command.device, self._command.spec

@@ -36,6 +36,13 @@ class Rules(Protocol):
     def forbids(self, hazard: Hazard) -> str:
         """Why a command of this hazard may not be sent now; empty when it may."""
 
+    def holds(self, spec: CommandSpec, device: str, command: str) -> bool:
+        """Whether it must wait for a second person now; if not it is counted."""
+
+    @property
+    def approval_s(self) -> float:
+        """How long what is held waits for its second person."""
+
     def unproven(self, device: Device, spec: CommandSpec) -> str:
         """Why this device may not be told what its product takes only as an assumption; empty when it may."""
 
