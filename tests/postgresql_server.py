@@ -18,6 +18,7 @@ import psycopg
 from tests.servers import STOP_TIMEOUT_S, find_program, free_port, wait_until
 
 PASSWORD = "only for tests"
+LOCAL = "-c synchronous_commit=local"  # the tests themselves never wait for another server
 _OWNER = "postgres"  # Debian's package makes this user; a server refuses to run as root
 
 
@@ -79,7 +80,7 @@ class PostgreSQL:
 
     def run(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
         """One statement outside of any transaction."""
-        with psycopg.connect(self.url(database), autocommit=True) as connection:
+        with psycopg.connect(self.url(database), autocommit=True, options=LOCAL) as connection:
             answer = connection.execute(statement.encode())
             return answer.fetchall() if answer.description else []
 
