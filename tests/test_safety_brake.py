@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -222,6 +223,43 @@ def test_approving_what_is_over_says_what_happened(
         assert caught.value.kind is Refusal.UNKNOWN_ID
 
     on_virtual_time(site, scene)
+
+
+@pytest.mark.parametrize("waits_s", [60, 119.9])
+def test_an_approval_whose_caller_goes_away_is_not_left_half_done(
+    tmp_path: Path, waits_s: float
+) -> None:
+    site = Site(tmp_path, machines=2, rules=ONE_AT_A_TIME)
+
+    async def scene(hub: Hub) -> None:
+        record = await held_open(hub)
+        await hub.clock.sleep(waits_s)
+        async with asyncio.TaskGroup() as tasks:
+            call = tasks.create_task(hub.control.commands.approve(record.id, "bob"))
+            await asyncio.sleep(0)
+            call.cancel()
+        ended = await hub.end(record, 5)
+        assert (ended.state, ended.held) == (State.CONFIRMED, False)
+
+    on_virtual_time(site, scene)
+
+
+def test_two_persons_approve_at_once_and_it_goes_once(tmp_path: Path) -> None:
+    site = Site(tmp_path, machines=2, rules=ONE_AT_A_TIME)
+
+    async def scene(hub: Hub) -> None:
+        record = await held_open(hub)
+        await hub.clock.sleep(60)
+        approve = hub.control.commands.approve
+        said = await asyncio.gather(
+            *(approve(record.id, name) for name in ("bob", "eve")), return_exceptions=True
+        )
+        assert [type(one) for one in said] == [Record, CommandError]
+        ended = await hub.end(record)
+        assert (ended.state, ended.expires_ms - record.created_ms) == (State.CONFIRMED, 65_000)
+
+    on_virtual_time(site, scene)
+    assert len(site.machines["gate-2"].effects) == 1
 
 
 def test_the_brake_remembers_over_a_restart(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hub.commands import rows
 from hub.commands.life import Answered, AnsweredLate, Event, Life, Over, Sent, after
 from hub.commands.order import Before, CommandError, Order, Record, Refusal, canonical
 from hub.commands.unknowns import Unknowns
-from hub.errors import HubError, StoreDamaged, StoreError
+from hub.errors import StoreDamaged, StoreError
 from hub.ledger import Ledger
 from hub.model import Device
 from hub.points import Scalar
@@ -30,7 +30,7 @@ class OpenCommand:
     sent by an earlier run of the hub: they are only looked at. `late` holds answers nobody has taken yet.
     `number` counts commands as they came. `stop` says why it must go no further; empty while it may.
     `before` is how the device was before the first try that may have reached it; `was_otherwise` that it was
-    seen otherwise then, or since.
+    seen otherwise then, or since. While `deciding` an approval may be on its way to the disk.
     """
 
     record: Record
@@ -43,6 +43,7 @@ class OpenCommand:
     late: list[AnsweredLate] = field(default_factory=list)
     number: int = 0
     stop: str = ""
+    deciding: bool = False
     before: Before = Before.UNSEEN
     was_otherwise: bool = False
 
@@ -147,19 +148,21 @@ class Book:
     async def approve(self, command: OpenCommand, actor: str) -> Record:
         """A second person lets a held command go: its deadline begins now, before this is on disk.
 
-        Raises CommandError when it is held no more, and StoreError.
+        Returns what is on disk then; the command itself is as before until `approved`. Raises CommandError
+        when it is held no more, and StoreError.
         """
-        record, now_ms, waited_s = command.record, self._clock.now_ms(), command.deadline_s
-        command.deadline_s = self._clock.monotonic_s() + record.deadline_ms / 1000
-        expires_ms = record.expires_ms + round((command.deadline_s - waited_s) * 1000)
-        try:
-            command.record = await self._ledger.run(
-                lambda connection: rows.approve(connection, record, actor, expires_ms, now_ms)
-            )
-        except HubError:
-            command.deadline_s = waited_s
-            raise
-        return command.record
+        record, now_ms = command.record, self._clock.now_ms()
+        deadline_s = self._clock.monotonic_s() + record.deadline_ms / 1000
+        expires_ms = record.expires_ms + round((deadline_s - command.deadline_s) * 1000)
+        return await self._ledger.run(
+            lambda connection: rows.approve(connection, record, actor, expires_ms, now_ms)
+        )
+
+    @staticmethod
+    def approved(command: OpenCommand, record: Record) -> None:
+        """The approval is on disk, as this record."""
+        command.deadline_s += (record.expires_ms - command.record.expires_ms) / 1000
+        command.record = record
 
     async def ended(self, command: str, timeout_s: float) -> None:
         """Return when this command ends in this run of the hub, or after the time-out."""

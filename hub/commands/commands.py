@@ -54,6 +54,7 @@ class Commands:
         self._open: dict[str, OpenCommand] = {}
         self._number = 0
         self._abandoned: deque[OpenCommand] = deque()
+        self._half_approved: deque[OpenCommand] = deque()
 
     async def submit(self, order: Order) -> Record:
         """Take an order; returns when it is on disk. The same order and key again give the first record.
@@ -120,9 +121,17 @@ class Commands:
             raise CommandError(Refusal.SAME_PERSON, "actor", "a second person must approve it")
         if self._clock.monotonic_s() >= found.deadline_s:
             raise CommandError(Refusal.ENDED, "", "it has expired")
-        record = await self.book.approve(found, actor)
-        self._safety.let(found.spec, found.device.id, found.record.id)
-        self._queued(found)
+        if found.deciding:
+            raise CommandError(Refusal.NOT_HELD, "", "somebody is approving it")
+        found.deciding = True
+        try:
+            record = await self.book.approve(found, actor)
+        except asyncio.CancelledError:
+            self._half_approved.append(found)  # it may be on disk all the same; `adopt` looks
+            raise
+        finally:
+            found.deciding = found in self._half_approved
+        self._let_go(found, record)
         return record
 
     async def resolve(self, command: str, actor: str, found: Resolution, note: str = "") -> Record:
@@ -143,12 +152,17 @@ class Commands:
         self._open.pop(command.record.id, None)
 
     async def adopt(self) -> None:
-        """Take up what a caller left in the middle of `submit` and is on disk. Raises StoreError."""
+        """Take up what a caller left half-way in `submit` or `approve` and is on disk. Raises StoreError."""
+        while self._half_approved:
+            command = self._half_approved[0]
+            record = await self._written(command)
+            self._half_approved.popleft()
+            command.deciding = False
+            if record is not None and not record.held and command.record.held:
+                self._let_go(command, record)
         while self._abandoned:
             command = self._abandoned[0]
-            query = partial(rows.by_id, command=command.record.id)
-            # By the writing thread, so that it comes after the work that was left.
-            if await self._ledger.run(query) is None:
+            if await self._written(command) is None:
                 self._safety.give_back(command.spec.hazard, command.device.id, command.record.id)
             else:
                 self._enter(command)
@@ -165,6 +179,15 @@ class Commands:
         )
         for command in await recovery.unfinished():
             self._enter(command)
+
+    async def _written(self, command: OpenCommand) -> Record | None:
+        """What stands on disk; by the writing thread, so that it comes after the work that was left."""
+        return await self._ledger.run(partial(rows.by_id, command=command.record.id))
+
+    def _let_go(self, command: OpenCommand, record: Record) -> None:
+        self.book.approved(command, record)
+        self._safety.let(command.spec, command.device.id, command.record.id)
+        self._queued(command)
 
     def _enter(self, command: OpenCommand) -> None:
         self._number += 1

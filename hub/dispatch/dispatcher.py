@@ -171,7 +171,9 @@ class Dispatcher:
                     )
 
     def _is_over(self, command: OpenCommand, now_s: float) -> bool:
-        return not command.life.doubts and (bool(command.stop) or now_s >= command.deadline_s)
+        if command.life.doubts or command.deciding:
+            return False
+        return bool(command.stop) or now_s >= command.deadline_s
 
     async def _expire(self, command: OpenCommand, commands: Commands) -> None:
         if command.stop:
