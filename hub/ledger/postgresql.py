@@ -105,6 +105,7 @@ def reading_engine(url: URL) -> Engine:
         isolation_level="REPEATABLE READ",
         execution_options={"postgresql_readonly": True},
         pool_pre_ping=True,
+        hide_parameters=True,
     )
     event.listen(engine, "connect", lambda session, _: _set_up(session))
     event.listen(engine, "before_cursor_execute", _on_execute, retval=True)
@@ -137,6 +138,7 @@ class ServerBooks:
             pool_size=1,
             max_overflow=0,
             pool_pre_ping=True,
+            hide_parameters=True,
         )
         event.listen(self._engine, "before_cursor_execute", _on_execute, retval=True)
 
