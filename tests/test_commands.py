@@ -157,6 +157,17 @@ def test_a_device_that_is_away_refuses_at_once_what_its_policy_says(tmp_path: Pa
     on_virtual_time(site, scene)
 
 
+def test_a_deadline_may_be_shorter_than_the_profiles_and_never_longer(tmp_path: Path) -> None:
+    async def scene(hub: Hub) -> None:
+        late = replace(order("gate-1", "restore", "k"), deadline_s=61)
+        refusal = await refused(hub, late)
+        assert (refusal.kind, refusal.field) == (Refusal.INVALID_ARGUMENT, "deadline_s")
+        soon = await hub.control.commands.submit(replace(late, deadline_s=59))
+        assert soon.expires_ms - soon.created_ms == 59_000
+
+    on_virtual_time(Site(tmp_path), scene)
+
+
 def test_one_device_is_told_only_so_much_in_a_minute_and_repetitions_do_not_count(
     tmp_path: Path,
 ) -> None:
