@@ -55,7 +55,7 @@ def page(place: int) -> tuple[str, str, bytes]:
 
 
 def command(place: int) -> tuple[str, str, bytes]:
-    body = {"device": f"device-{place}", "name": NAME}
+    body = {"device": f"device-{place}", "name": NAME, "cause": "benchmark"}
     return "POST", "/v1/commands", json.dumps(body).encode()
 
 
