@@ -3,7 +3,8 @@
 The callers are sixteen connections that stay open, in a process of their own. Orders are counted as
 accepted when their 202 has come, with the row on disk; once while nothing is sent, once while the hub tells
 each device, whose driver answers at once, and sees its proof. The same orders by a call in the hub's own
-process stand beside them.
+process stand beside them. `CPU` is the processor time of the hub's process alone, which other work on the
+machine hardly changes.
 
     python -m benchmarks.api [--short]
 """
@@ -37,6 +38,7 @@ from tests.scripted_device import scripted
 CALLERS = 16
 Ask = Callable[[int], tuple[str, str, bytes]]  # method, path, body
 Figures = tuple[float, float]  # seconds for all requests, and the 99th percentile of one
+Costed = tuple[float, float, float]  # the same, and the CPU seconds of the hub
 
 
 # The callers, in a process of their own.
@@ -55,7 +57,7 @@ def page(place: int) -> tuple[str, str, bytes]:
 
 
 def command(place: int) -> tuple[str, str, bytes]:
-    body = {"device": f"device-{place}", "name": NAME}
+    body = {"device": f"device-{place}", "name": NAME, "cause": "benchmark"}
     return "POST", "/v1/commands", json.dumps(body).encode()
 
 
@@ -118,16 +120,17 @@ def callers() -> Iterator[Connection]:
 
 async def asked(
     pipe: Connection, address: tuple[str, int], key: str, number: int, ask: Ask
-) -> Figures:
+) -> Costed:
     """What the callers found; the hub's loop is free meanwhile."""
+    began_s = time.process_time()
     pipe.send((address, key, number, ask.__name__))
     while not pipe.poll():
         await asyncio.sleep(0.02)
     found: Figures = pipe.recv()
-    return found
+    return *found, time.process_time() - began_s
 
 
-async def bare(pipe: Connection, number: int) -> Figures:
+async def bare(pipe: Connection, number: int) -> Costed:
     """The limit: FastAPI with a route that does nothing."""
     app = FastAPI(openapi_url=None)
 
@@ -167,11 +170,12 @@ async def sending(
             task.cancel()
 
 
-def line(name: str, number: int, figures: Figures, goal: str = "") -> None:
+def line(name: str, number: int, figures: Costed, goal: str = "") -> None:
     """One row."""
-    seconds, p99_s = figures
+    seconds, p99_s, cpu_s = figures
     p99 = f"p99 {p99_s * 1000:7.1f} ms" if p99_s else ""
-    print(f"{name:52} {seconds:7.2f} s {number / seconds:7.0f}/s  {p99:15}  {goal}", flush=True)
+    rate = f"{number / seconds:7.0f}/s"
+    print(f"{name:52} {seconds:7.2f} s {rate}  {p99:15} CPU {cpu_s:5.2f} s  {goal}", flush=True)
 
 
 async def run(number: int, pipe: Connection) -> None:
@@ -198,8 +202,10 @@ async def run(number: int, pipe: Connection) -> None:
         found = await asked(pipe, address, site.keys["admin"], number, command)
         line("the same while they are sent and proved", number, found, goal)
     async with fresh(links) as plain, sending(plain, links) as (_, control, wire):
+        began_s = time.process_time()
         accepted_s, _ = await at_once(control, wire, names)
-        line("the same without HTTP, in the hub's process", number, (accepted_s, 0.0), goal)
+        figures = accepted_s, 0.0, time.process_time() - began_s  # until the last is proved
+        line("the same without HTTP, in the hub's process", number, figures, goal)
 
 
 @asynccontextmanager

@@ -15,8 +15,13 @@ ALL = frozenset(Role)
 ADMIN = frozenset({Role.ADMIN})
 OPERATORS = frozenset({Role.OPERATOR, Role.ADMIN})
 ID = "0" * 26
-ORDER: dict[str, object] = {"device": "meter-1", "name": "cut"}
-CREDIT: dict[str, object] = {"device": "meter-1", "name": "credit", "arguments": {"amount": 1000}}
+ORDER: dict[str, object] = {"device": "meter-1", "name": "cut", "cause": "arrears"}
+CREDIT: dict[str, object] = {
+    "device": "meter-1",
+    "name": "credit",
+    "arguments": {"amount": 1000},
+    "cause": "paid",
+}
 KEY: dict[str, object] = {"name": "new", "role": "viewer"}
 
 # method, route, who may, an example's path and body

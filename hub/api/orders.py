@@ -43,12 +43,12 @@ class Urgency(StrEnum):
 
 
 class OrderGiven(Given):
-    """What a device is to do; `deadline_s` null means the profile's."""
+    """What a device is to do, and why; `deadline_s` null means the profile's."""
 
     device: DeviceId
     name: _Name
     arguments: Annotated[dict[_Name, Scalar], Field(default_factory=dict, max_length=32)]
-    cause: Annotated[str, Field(max_length=200)] = ""
+    cause: Annotated[str, Field(min_length=1, max_length=200)]
     deadline_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
     priority: Annotated[Urgency, Field(strict=False)] = Urgency.OPERATOR
 
