@@ -97,6 +97,28 @@ def test_two_openings_at_once_are_both_proved(tmp_path: Path) -> None:
     assert names(site) == ["open", "open"]
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "seen"),
+    [("open", {}, {"limit_open": True}), ("credit", {"amount": 5}, {"purchase_count": 8})],
+)
+def test_what_somebody_else_did_does_not_prove_what_was_never_answered(
+    tmp_path: Path, name: str, arguments: dict[str, int], seen: dict[str, bool | int]
+) -> None:
+    site = Site(tmp_path)
+    machine = site.machines["gate-1"]
+    machine.script = [B.SILENT]
+
+    async def scene(hub: Hub) -> None:
+        record = await hub.send("gate-1", name, **arguments)
+        await hub.clock.sleep(1.2)
+        machine.state.update(seen)
+        ended = await hub.end(record, 30)
+        assert (ended.state, "never answered" in ended.reason) == (State.UNKNOWN, True)
+
+    on_virtual_time(site, scene)
+    assert names(site) == []
+
+
 @pytest.mark.parametrize("is_burning", [False, True])
 def test_other_commands_use_up_no_opening(tmp_path: Path, is_burning: bool) -> None:
     fire = fire_input().fire

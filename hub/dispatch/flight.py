@@ -11,7 +11,6 @@ from hub.clock import Clock
 from hub.command import (
     Answer,
     Command,
-    CommandSpec,
     Hazard,
     Offline,
     Outcome,
@@ -22,11 +21,10 @@ from hub.command import (
 from hub.commands import Before, Book, CommandError, OpenCommand
 from hub.commands.life import Denied, Over, Shown, broken_off, may_try_again, pause_s
 from hub.commands.order import canonical, checked
-from hub.dispatch.guard import guarded
+from hub.dispatch.guard import guarded, may_be_called_off
 from hub.dispatch.lane import Lane, Rules, Watch, Wire
 from hub.dispatch.last_words import LastWords
 from hub.errors import StoreError
-from hub.model import Device
 from hub.points import Scalar
 from hub.registry import Registry
 
@@ -42,6 +40,7 @@ OPENING_WAITS_S = 1.0  # for the answer to another try, and for the look after a
 AWAY_PAUSE_S = 0.5
 STORE_PAUSE_S = 1.0
 ALREADY_SO = "it was already so"
+NO_ANSWER = "it never answered: somebody else may have done what is seen"
 NO_CHANGE = "it was not seen otherwise before: nothing shows that this command did it"
 
 
@@ -240,7 +239,7 @@ class Flight:
         execute = partial(self._wire.execute, command.device.link, telling)
         try:
             async with asyncio.timeout(left_s + ANSWER_MAX_S):
-                if _may_be_called_off(command.device, spec):
+                if may_be_called_off(command.device, spec):
                     return await guarded(execute(), partial(self._called_off, spec.hazard))
                 return await execute()
         except TimeoutError:
@@ -286,9 +285,15 @@ class Flight:
         acknowledged = command.life.state is State.ACKNOWLEDGED
         if command.spec.repeat is Repeat.NEVER or (acknowledged and not command.spec.confirm):
             return True
-        if command.stop or self._gives_way(now_s):
+        if command.stop or self._gives_way(now_s) or self._is_in_vain():
             return True
         return self._lane.is_overtaken(command, now_s)
+
+    def _is_in_vain(self) -> bool:
+        """Whether it is as it should be, and that proves nothing: looking longer shows no more."""
+        command = self._command
+        seen = is_seen(command.spec.confirm, self._lane.watch.values, command.record.arguments)
+        return bool(seen and self._proves_nothing())
 
     def _is_gone(self) -> bool:
         """Whether nothing can be seen of the device any more."""
@@ -349,20 +354,30 @@ class Flight:
         """Whether the device shows that it is done.
 
         A state proves itself, whoever brought it about. What must not happen twice is proved by a change:
-        the device must have been seen otherwise, before the send or after it.
+        the device must have been seen otherwise, before the send or after it. And while no answer came,
+        it is proved only by a point that names the command: somebody else may have opened, or bought.
         """
         command = self._command
         shown = is_seen(command.spec.confirm, self._lane.watch.values, command.record.arguments)
         if shown is False:
             command.was_otherwise = True
-        if shown and command.spec.repeat is Repeat.NEVER and not command.was_otherwise:
+        if shown and self._proves_nothing():
             return None
         return shown
+
+    def _proves_nothing(self) -> str:
+        """Why the state that was wished for proves nothing of this command; empty when it does."""
+        command, spec = self._command, self._command.spec
+        if spec.repeat is Repeat.NEVER and not command.was_otherwise:
+            return NO_CHANGE
+        is_once = spec.repeat is Repeat.NEVER or spec.hazard is Hazard.CREDIT
+        is_answered = command.life.state is State.ACKNOWLEDGED
+        return NO_ANSWER if is_once and not is_answered and not spec.is_named else ""
 
     async def _end(self, shown: bool | None, *, certain: bool = False, reason: str = "") -> None:
         command, values = self._command, self._lane.watch.values
         if shown is None and is_seen(command.spec.confirm, values, command.record.arguments):
-            reason = NO_CHANGE
+            reason = self._proves_nothing()
         reason = reason or command.stop
         await self._book.note(self._command, Over(shown=shown, certain=certain, reason=reason))
 
@@ -376,11 +391,3 @@ class Flight:
     def _wait(self, seconds: float) -> Clearance:
         self._command.not_before_s = self._clock.monotonic_s() + seconds
         return Clearance.WAIT
-
-
-def _may_be_called_off(device: Device, spec: CommandSpec) -> bool:
-    """A closing by a fire, and anything but an opening by an opening."""
-    hazards = {other.hazard for other in device.profile.commands.values()}
-    return spec.hazard is Hazard.CLOSE or (
-        Hazard.OPEN in hazards and spec.hazard is not Hazard.OPEN
-    )
