@@ -136,6 +136,25 @@ async def test_one_cut_too_many_is_held_until_a_second_person_approves(site: Api
     assert together.json()["held"] is False
 
 
+async def test_who_makes_a_key_is_no_second_person_beside_it(site: ApiSite) -> None:
+    await send(site, CUT)
+    held = await send(site, CUT | {"device": "meter-2"}, key="order-2")
+    async with site.client(Role.ADMIN) as client:
+        made = await client.post("/v1/keys", json={"name": "me again", "role": "operator"})
+        headers = {"Authorization": f"Bearer {made.json()['key']}"}
+        answer = await client.post(f"{held.headers['location']}/approve", headers=headers)
+    assert answer.status_code == 403
+
+
+async def test_a_commands_key_is_shown_to_its_owner_and_to_administrators(site: ApiSite) -> None:
+    await send(site, CUT, key="order-1")
+    keys = [
+        cast(list[dict[str, str]], (await ask(site, "/v1/commands", role))["commands"])[0]["key"]
+        for role in ("admin", "viewer")
+    ]
+    assert keys == ["order-1", ""]
+
+
 async def test_a_held_command_is_an_alarm_for_those_who_may_see_it(site: ApiSite) -> None:
     await send(site, CUT)
     held = await send(site, CUT | {"device": "meter-2"}, key="order-2")

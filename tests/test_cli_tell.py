@@ -214,13 +214,16 @@ def test_a_held_command_goes_when_a_second_person_approves_it(hub: HubProcess) -
     dormhub(hub, "send", "board-1", "restore_8")
     for meter in ("meter-liar", "meter-gone"):
         dormhub(hub, "send", meter, "cut", "--wait", "0")
-    held = dormhub(hub, "send", "board-1", "cut_8", "--wait", "0")
+    add = ("keys", "add", "--role", "operator")
+    first, second = [dormhub(hub, *add, name).stdout.strip() for name in ("first", "second")]
+    held = dormhub(hub, "send", "board-1", "cut_8", "--wait", "0", key=first)
     assert held.returncode == 14
     assert "held until a second person approves it" in held.stdout
     assert "held" in dormhub(hub, "commands", "--device", "board-1").stdout
-    key = dormhub(hub, "keys", "add", "second", "--role", "operator").stdout.strip()
-    alone = dormhub(hub, "approve", id_of(held))
-    approved = dormhub(hub, "approve", id_of(held), key=key)
+    alone = dormhub(hub, "approve", id_of(held), key=first)
+    maker = dormhub(hub, "approve", id_of(held))
+    approved = dormhub(hub, "approve", id_of(held), key=second)
+    assert maker.returncode not in (0, 14)
     assert alone.returncode not in (0, 14)
     assert "a second person must approve it" in alone.stderr
     assert (approved.returncode, approved.stderr) == (0, "")

@@ -246,6 +246,7 @@ def open_command(product: str, name: str, number: int) -> OpenCommand:
         arguments={},
         actor="ann",
         cause="",
+        owner="ann",
         key=name,
         priority=Priority.OPERATOR,
         state=State.QUEUED,

@@ -244,6 +244,20 @@ def test_an_approval_whose_caller_goes_away_is_not_left_half_done(
     on_virtual_time(site, scene)
 
 
+def test_the_same_owner_with_another_key_is_no_second_person(tmp_path: Path) -> None:
+    site = Site(tmp_path, machines=2, rules=ONE_AT_A_TIME)
+
+    async def scene(hub: Hub) -> None:
+        await hub.end(await hub.send("gate-1", "open"))
+        wish = replace(order("gate-2", "open", "k", actor="key/1"), owner="ann")
+        held = await hub.control.commands.submit(wish)
+        with pytest.raises(CommandError) as caught:
+            await hub.control.commands.approve(held.id, "key/2", "ann")
+        assert caught.value.kind is Refusal.SAME_PERSON
+
+    on_virtual_time(site, scene)
+
+
 def test_two_persons_approve_at_once_and_it_goes_once(tmp_path: Path) -> None:
     site = Site(tmp_path, machines=2, rules=ONE_AT_A_TIME)
 

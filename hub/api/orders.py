@@ -150,6 +150,7 @@ async def submit(
             actor=who.actor,
             cause=given.cause,
             key=key,
+            owner=who.name,
             deadline_s=given.deadline_s,
             priority=Priority[given.priority.name],
         )
@@ -187,8 +188,14 @@ async def get_command(
 @router.post("/{command}/approve", dependencies=[allow(*OPERATORS)])
 async def approve(parts: Parts, who: Who, command: CommandId) -> CommandShown:
     """Let a held command go; only a second person may. Its deadline begins now."""
-    await _mine(parts, who, command)
-    return _command(who, await parts.commands.approve(command, who.actor))
+    record = await _mine(parts, who, command)
+    if await parts.keys.is_one_person(who.actor, record.actor):
+        raise CommandError(
+            Refusal.SAME_PERSON,
+            "actor",
+            "a second person must approve it, whose key you did not make",
+        )
+    return _command(who, await parts.commands.approve(command, who.actor, who.name))
 
 
 @router.post("/{command}/resolve", dependencies=[allow(*RESOLVERS)])
@@ -225,7 +232,7 @@ def _command(who: Caller, record: Record) -> CommandShown:
         arguments=dict(record.arguments),
         actor=record.actor,
         cause=record.cause,
-        key=record.key,
+        key=record.key if who.name == record.owner or who.role is Role.ADMIN else "",
         priority=record.priority.name.lower(),
         state=record.state,
         reason=record.reason,

@@ -71,7 +71,7 @@ class Book:
         uptime_ms = round(self._clock.monotonic_s() * 1000)
 
         def work(connection: Connection) -> tuple[Record, bool]:
-            known = rows.by_key(connection, record.key)
+            known = rows.by_key(connection, record.owner, record.key)
             if known is not None:
                 return _same(known, body_hash), False
             rows.add(connection, record, body_hash, uptime_ms)
@@ -84,7 +84,9 @@ class Book:
 
         Raises CommandError (conflict) when the key was used for another body, and StoreError.
         """
-        known = await self._ledger.read(lambda connection: rows.by_key(connection, order.key))
+        known = await self._ledger.read(
+            lambda connection: rows.by_key(connection, order.owner or order.actor, order.key)
+        )
         if known is None:
             raise refusal
         return _same(known, order.body_hash())

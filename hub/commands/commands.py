@@ -107,8 +107,8 @@ class Commands:
             await self.book.ended(command, timeout_s)
         return await self.get(command)
 
-    async def approve(self, command: str, actor: str) -> Record:
-        """A second person lets a held command go, and its deadline begins.
+    async def approve(self, command: str, actor: str, owner: str = "") -> Record:
+        """A second person lets a held command go, and its deadline begins; `owner` as in an order.
 
         Raises CommandError and StoreError.
         """
@@ -117,7 +117,7 @@ class Commands:
             raise _ended(await self.get(command))
         if not found.record.held:
             raise CommandError(Refusal.NOT_HELD, "", "it waits for nobody")
-        if actor == found.record.actor:
+        if actor == found.record.actor or (owner or actor) == found.record.owner:
             raise CommandError(Refusal.SAME_PERSON, "actor", "a second person must approve it")
         if self._clock.monotonic_s() >= found.deadline_s:
             raise CommandError(Refusal.ENDED, "", "it has expired")

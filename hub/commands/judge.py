@@ -56,6 +56,7 @@ class Judge:
             arguments=arguments,
             actor=order.actor,
             cause=order.cause,
+            owner=order.owner or order.actor,
             key=order.key,
             priority=order.priority,
             state=State.QUEUED,

@@ -59,27 +59,28 @@ class CommandError(HubError):
 class Order:
     """One wish of a person, a rule or a service.
 
-    `key` is the caller's own name for this wish, kept for ever: the same order again gives the first
-    record. `cause` says why (an order number, a rule, a ticket). `deadline_s` None means the
-    profile's; any other may only be shorter.
+    `key` is its owner's own name for this wish, kept for ever: the same order again gives the first
+    record. `owner` is who that is, whatever key they come with today; empty means the actor. `cause` says
+    why (an order number, a rule, a ticket). `deadline_s` None means the profile's; any other may only be
+    shorter.
     """
 
     device: str
     name: str
     actor: str
     key: str
+    owner: str = ""
     arguments: Mapping[str, Scalar] = field(default_factory=dict)
     cause: str = ""
     deadline_s: float | None = None
     priority: Priority = Priority.OPERATOR
 
     def body_hash(self) -> str:
-        """SHA-256 of everything but the key: what tells a repetition from another wish."""
+        """SHA-256 of what is wished: it tells a repetition from another wish."""
         body = {
             "device": self.device,
             "name": self.name,
             "arguments": dict(self.arguments),
-            "actor": self.actor,
             "cause": self.cause,
             "deadline_s": self.deadline_s,
             "priority": int(self.priority),
@@ -103,6 +104,7 @@ class Record:
     arguments: Mapping[str, Scalar]
     actor: str
     cause: str
+    owner: str
     key: str
     priority: Priority
     state: State
@@ -152,6 +154,7 @@ def check_order(order: Order) -> None:
         raise _invalid("key", f"write 1 to {KEY_MAX} printable characters")
     check_text("actor", order.actor)
     check_text("cause", order.cause)
+    check_text("owner", order.owner)
     if not order.actor:
         raise _invalid("actor", "somebody must answer for it")
     for name, value in order.arguments.items():
