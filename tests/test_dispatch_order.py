@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from hub import Answer, Outcome, Priority, State
+from hub import Answer, Frame, Outcome, Priority, State
 from tests.command_bench import Hub, Site, on_virtual_time, order
 from tests.scripted_device import Behaviour, Effect
 
@@ -209,9 +209,13 @@ def test_a_late_refusal_closes_the_command_it_names(tmp_path: Path) -> None:
     async def scene(hub: Hub) -> None:
         record = await hub.send("gate-1", "open")
         await hub.clock.sleep(2)
-        late = Outcome(answer=Answer.REFUSED, reason="busy")
+        frame = Frame(time_ms=hub.clock.now_ms(), outgoing=False, data=b"too late")
+        late = Outcome(answer=Answer.REFUSED, reason="busy", frames=(frame,))
         hub.control.dispatcher.answered_late("bus-1", "gate-1", record.id, late)
         assert (await hub.end(record)).state is State.REFUSED
+        [(attempt, frames)] = await hub.control.commands.attempts(record.id)
+        assert attempt.answer == "silent"
+        assert [frame.data for frame in frames] == [record.id.encode(), b"too late"]
 
     on_virtual_time(site, scene)
 

@@ -31,6 +31,7 @@ _REFRESH_S = 10
 _TOLD_MAX = 10_000
 _ANSWERS_PER_S, _ANSWERS_BURST = 2.0, 20.0
 _ID_MAX = 64
+_KEPT_BYTES = 1024  # of a frame
 _BATCH = 100
 
 
@@ -112,7 +113,7 @@ class Telling:
         if left_s < SHORTEST_S or command.expires_ms <= clock.now_ms():
             return now.not_sent("deadline")
         self._remember(command)
-        data = order.topic.encode() + b"\n" + order.payload
+        data = (order.topic.encode() + b"\n" + order.payload)[:_KEPT_BYTES]
         now.frames.append(Frame(time_ms=clock.now_ms(), outgoing=True, data=data))
         outcome = await _hand_over(session, order, now, left_s)
         if outcome is not None:
@@ -224,7 +225,7 @@ class Telling:
         return allowance.take(now_s, _ANSWERS_PER_S, _ANSWERS_BURST)
 
     def _frame(self, message: Message) -> Frame:
-        data = message.topic.encode() + b"\n" + message.payload
+        data = (message.topic.encode() + b"\n" + message.payload)[:_KEPT_BYTES]
         return Frame(time_ms=self._host.clock.now_ms(), outgoing=False, data=data)
 
 

@@ -126,10 +126,13 @@ class Book:
         await self._settle(command, life, outcome)
 
     async def answer_late(self, command: OpenCommand, late: AnsweredLate) -> None:
-        """An answer after its try was given up; one that says nothing new leaves no trace."""
+        """An answer after its try was given up; one that says nothing new leaves no trace.
+
+        The last try stands as it ended, with the late frames after its own: nobody knows which one it was.
+        """
         life = after(command.life, late, command.spec.repeat)
         if life != command.life:
-            await self._settle(command, life, Outcome(answer=late.answer, reason=late.reason))
+            await self._settle(command, life, late)
 
     async def note(self, command: OpenCommand, event: Event, proof: str = "") -> None:
         """Anything else that happened; returns when on disk, however long that takes."""
@@ -182,14 +185,20 @@ class Book:
                 self._waiting.pop(command, None)
 
     async def _settle(
-        self, command: OpenCommand, life: Life, outcome: Outcome | None, proof: str = ""
+        self,
+        command: OpenCommand,
+        life: Life,
+        outcome: Outcome | AnsweredLate | None,
+        proof: str = "",
     ) -> None:
         now_ms, record = self._clock.now_ms(), command.record
         columns: rows.Columns = {"proof": proof} if proof else {}
 
         def work(connection: Connection) -> Record:
-            if outcome is not None:
+            if isinstance(outcome, Outcome):
                 rows.end_attempt(connection, record.id, life.attempts, outcome, now_ms)
+            if outcome is not None:
+                rows.add_frames(connection, record.id, life.attempts, outcome.frames)
             return rows.move(connection, record, life, now_ms, columns)
 
         command.record = await self._insist(work)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypedDict
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from hub import audit
 from hub.command import Answer, Frame, Outcome, Priority, State
@@ -204,7 +204,7 @@ def begin_attempt(
 def end_attempt(
     connection: Connection, command: str, number: int, outcome: Outcome, time_ms: int
 ) -> None:
-    """What a try came to, with its frames."""
+    """What a try came to."""
     row = {
         "of": command,
         "ended": number,
@@ -213,19 +213,27 @@ def end_attempt(
         "reason": outcome.reason,
     }
     connection.execute(_END, row)
-    frames = [
+
+
+def add_frames(connection: Connection, command: str, attempt: int, frames: Sequence[Frame]) -> None:
+    """What was on the wire of a try, after what is kept of it already."""
+    if not frames:
+        return
+    f = tables.frames
+    kept = select(func.count()).where(f.c.command == command, f.c.attempt == attempt)
+    first = connection.execute(kept).scalar_one()
+    added = [
         {
             "command": command,
-            "attempt": number,
+            "attempt": attempt,
             "place": place,
             "time_ms": frame.time_ms,
             "outgoing": frame.outgoing,
             "data": frame.data,
         }
-        for place, frame in enumerate(outcome.frames)
+        for place, frame in enumerate(frames, first)
     ]
-    if frames:
-        connection.execute(insert(tables.frames), frames)
+    connection.execute(insert(f), added)
 
 
 def attempts(connection: Connection, command: str) -> list[tuple[Attempt, tuple[Frame, ...]]]:

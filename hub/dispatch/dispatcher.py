@@ -99,7 +99,8 @@ class Dispatcher:
         elif len(found.late) >= _LATE_MAX:
             self.counters["late answers too many"] += 1
         else:
-            found.late.append(AnsweredLate(answer=outcome.answer, reason=outcome.reason))
+            answer, reason = outcome.answer, outcome.reason
+            found.late.append(AnsweredLate(answer=answer, reason=reason, frames=outcome.frames))
             self._wake(device)
 
     def _wake(self, device: str) -> None:
