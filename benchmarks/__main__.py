@@ -13,6 +13,7 @@ NAMES = (
     "commands",
     "modbus_commands",
     "mqtt_commands",
+    "wire",
     "campus",
     "provisioning",
     "api",

@@ -30,7 +30,7 @@ from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
 
 from drivers.modbus.driver import open_driver
-from hub import Clock, Device, Link, Poison, Reading, SystemClock
+from hub import Clock, Device, Link, Outcome, Poison, Reading, SystemClock
 from hub.profile_file import read_profile
 
 BUSES, METERS, SILENT = 8, 30, 3
@@ -245,6 +245,9 @@ class CountingHost:
 
     def count(self, name: str, reason: str = "", number: int = 1) -> None:
         self.polls[f"{name} {reason}"] += number
+
+    def answered_late(self, device: str, command: str, outcome: Outcome) -> None:
+        self.polls["late answer"] += 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -52,8 +52,13 @@ class Wire:
     def _read(self, device: str) -> None:
         assert self.control is not None
         now_ms = self._clock.now_ms()
-        values = {"lane_light": True}
-        reading = Reading(device=device, time_ms=now_ms, received_ms=now_ms, values=values)
+        reading = Reading(
+            device=device,
+            time_ms=now_ms,
+            received_ms=now_ms,
+            received_s=self._clock.monotonic_s(),
+            values={"lane_light": True},
+        )
         self.control.stored([reading])
 
 

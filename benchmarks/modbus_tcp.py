@@ -24,7 +24,7 @@ import uvloop
 from pymodbus.client import AsyncModbusTcpClient
 
 from drivers.modbus.driver import open_driver
-from hub import Clock, Device, Link, Poison, Reading, SystemClock
+from hub import Clock, Device, Link, Outcome, Poison, Reading, SystemClock
 from hub.journal import Journal, open_journal
 from hub.profile_file import read_profile
 
@@ -124,6 +124,9 @@ class CountingHost:
 
     def count(self, name: str, reason: str = "", number: int = 1) -> None:
         self.failures += number
+
+    def answered_late(self, device: str, command: str, outcome: Outcome) -> None:
+        self.failures += 1
 
 
 async def driver(ports: Sequence[int], host: CountingHost) -> None:

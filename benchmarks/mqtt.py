@@ -27,7 +27,7 @@ import aiomqtt
 import uvloop
 
 from drivers.mqtt.driver import open_driver
-from hub import Clock, Device, Link, Poison, Reading, SystemClock, load_profiles
+from hub import Clock, Device, Link, Outcome, Poison, Reading, SystemClock, load_profiles
 from hub.ingest import Ingest
 from hub.journal import Journal, open_journal
 
@@ -52,7 +52,7 @@ class Result:
 
 def packets(per_device: int, start_s: int) -> list[bytes]:
     """Every PUBLISH, with its packet number: first one of each device, then the next of each."""
-    made = []
+    made: list[bytes] = []
     for turn in range(per_device):
         for number in range(DEVICES):
             payload = (
@@ -151,6 +151,9 @@ class DiskHost:
 
     def count(self, name: str, reason: str = "", number: int = 1) -> None:
         self.trouble.append(f"{name} {reason} {number}")
+
+    def answered_late(self, device: str, command: str, outcome: Outcome) -> None:
+        self.trouble.append(f"late answer of {device}")
 
 
 def link_of(port: int) -> Link:

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from hub.ledger.tables import audit, audit_head
+from hub.ledger.tables import api_keys, audit, audit_head, commands, latches
 
 _HEAD = 1
 _STEP = 1_000
 _ADD = insert(audit)  # made once: every change of state goes through these four
 _FIRST_HEAD = insert(audit_head)
 _NEXT_HEAD = update(audit_head)
+_AUDITED = (commands, api_keys, latches)  # nothing of these comes without a row
 _READ_HEAD = select(audit_head.c.number, audit_head.c.hash)
 
 
@@ -176,11 +177,18 @@ def _check_end(connection: Connection, last: Head, noted: Head) -> Broken | None
     before = connection.scalar(select(func.min(audit.c.number)))
     if before is not None and before < 1:
         return Broken(number=before, reason="added")
-    if last.number < max(recorded.number, noted.number):
+    if last.number < max(recorded.number, noted.number) or (
+        last == BEGINNING and _has_happened(connection)
+    ):
         return Broken(number=last.number + 1, reason="missing")
     if recorded != last:
         return Broken(number=last.number, reason="not the recorded end of the chain")
     return None
+
+
+def _has_happened(connection: Connection) -> bool:
+    """Whether there is something that cannot have come without a row."""
+    return any(connection.scalar(select(func.count()).select_from(table)) for table in _AUDITED)
 
 
 def _row(row: Row[tuple[object, ...]]) -> AuditRow:

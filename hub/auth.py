@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -120,6 +121,11 @@ class Keys:
         text, row = await self._make(name, role, place, expires_ms)
         await self._ledger.run(lambda connection: _add(connection, row, actor))
         return text
+
+    async def is_one_person(self, actor: str, other: str) -> bool:
+        """Whether one of two actors made the other's key, or made who made it. Raises StoreError."""
+        makers = await self._ledger.read(_makers)
+        return actor in _line(other, makers) or other in _line(actor, makers)
 
     async def add_first(self, folder: Path) -> str | None:
         """On the first start: an administrator's key, also left in `folder/admin.key` (0600) for its owner.
@@ -248,8 +254,22 @@ def _count(connection: Connection) -> int:
     return connection.scalar(select(func.count()).select_from(api_keys)) or 0
 
 
+def _makers(connection: Connection) -> dict[str, str]:
+    rows = connection.execute(select(api_keys.c.id, api_keys.c.maker))
+    return {f"key/{row.id}": row.maker for row in rows}
+
+
+def _line(actor: str, makers: Mapping[str, str]) -> set[str]:
+    """This actor, who made its key, who made that one's, and so on."""
+    line: set[str] = set()
+    while actor and actor not in line:
+        line.add(actor)
+        actor = makers.get(actor, "")
+    return line
+
+
 def _add(connection: Connection, row: dict[str, object], actor: str) -> None:
-    connection.execute(insert(api_keys).values(**row))
+    connection.execute(insert(api_keys).values(maker=actor, **row))
     shown = {name: value for name, value in row.items() if name != "hash"}
     audit.append(
         connection,

@@ -136,6 +136,13 @@ class CommandSpec:
     note: str = ""
 
     @property
+    def is_named(self) -> bool:
+        """Whether its proof names what was ordered, so that nobody else's deed looks the same."""
+        given = {name for name, argument in self.arguments.items() if not argument.from_point}
+        values = [str(value) for expect in self.confirm for value in expect.values]
+        return any(value.startswith(ARGUMENT_MARK) and value[1:] in given for value in values)
+
+    @property
     def is_counted(self) -> bool:
         """Whether the device's own count tells one from the next."""
         return any(argument.from_point for argument in self.arguments.values())

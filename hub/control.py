@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
+import structlog
+
 from hub import audit
 from hub.clock import Clock
 from hub.commands import Commands
@@ -19,8 +21,12 @@ from hub.presence import PresenceBoard
 from hub.registry import Registry
 from hub.safety import Safety
 from hub.safety_rules import SafetyRules
+from hub.status import ControlStatus
 
 PROBE_PERIOD_S = 2.0
+NOTE_PERIOD_S = 86_400.0
+
+_log = structlog.get_logger("hub")
 
 
 class Drivers(Wire, Links, Protocol):
@@ -72,7 +78,27 @@ class Control:
             tasks.create_task(self.safety.latch.run(), name="fire latch"),
             tasks.create_task(self.lending.run(), name="lending"),
             tasks.create_task(self._probe(), name="ledger probe"),
+            tasks.create_task(self._note(), name="audit head"),
         ]
+
+    def status(self) -> ControlStatus:
+        """The fire latch and the open commands, now."""
+        fire, waiting = self.safety.latch.state(), self.commands.open.values()
+        return ControlStatus(
+            fire_forbids=fire.forbids,
+            fire_latched=fire.latched,
+            fire_reason=fire.reason,
+            commands_open=len(waiting),
+            commands_held=sum(command.record.held for command in waiting),
+        )
+
+    async def _note(self) -> None:
+        """Say in the log, at the start and daily, where the audit ends: `dormhub audit verify --noted`."""
+        while True:
+            with suppress(StoreError):
+                head = await self._ledger.read(audit.head)
+                _log.info("audit ends", noted=f"{head.number}:{head.hash}")
+            await self._clock.sleep(NOTE_PERIOD_S)
 
     async def _probe(self) -> None:
         """A ledger that has refused may be well again while nobody has anything to write: find out."""

@@ -112,7 +112,7 @@ class Daemon:
             await self._supervisor.apply(site.links, made)
             self._keeper.attach(tasks, self._prepare)
             commanding = await control.start(tasks)
-            overview = self._overview(self._supervisor)
+            overview = self._overview(self._supervisor, control)
             figures = Figures(
                 ledger=self._ledger,
                 journal=self._journal,
@@ -177,7 +177,7 @@ class Daemon:
     def _configure(self, site: Site) -> None:
         self.ingest.configure(site.devices(), [link.id for link in site.links])
 
-    def _overview(self, supervisor: Supervisor) -> Overview:
+    def _overview(self, supervisor: Supervisor, control: Control) -> Overview:
         return Overview(
             version=VERSION,
             started_ms=self._started_ms,
@@ -188,6 +188,7 @@ class Daemon:
             presence=self.ingest.presence,
             supervisor=supervisor,
             followers=self._followers,
+            control=control,
         )
 
     async def _open_api(
@@ -220,14 +221,10 @@ class Daemon:
         return [tasks.create_task(serve_api(make_app(parts), self._listening), name="api")]
 
     def _open_sinks(self) -> None:
-        for name, sink_config in self._config.sinks.items():
-            sink = open_sink(
-                sink_config.type,
-                sink_config.settings(),
-                self.ingest,
-                file=str(self._folder / HUB_FILE),
-                key=f"sinks.{name}",
-            )
+        file = str(self._folder / HUB_FILE)
+        for name, config in self._config.sinks.items():
+            key, settings = f"sinks.{name}", config.settings()
+            sink = open_sink(config.type, settings, self.ingest, file=file, key=key)
             self._followers.append(Follower(name, sink, self._journal, self._clock))
 
     async def _forget_sinks(self) -> None:

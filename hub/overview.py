@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hub.clock import Clock
+from hub.control import Control
 from hub.follow import Follower
 from hub.inventory.keeper import Keeper
 from hub.journal import Journal
@@ -38,6 +39,7 @@ class Overview:
     presence: PresenceBoard
     supervisor: Supervisor
     followers: Sequence[Follower]
+    control: Control
 
     def status(self) -> Status:
         """Everything a person or a monitor wants to know now."""
@@ -70,6 +72,7 @@ class Overview:
             store=store,
             ledger=ledger,
             sinks=sinks,
+            control=self.control.status(),
         )
 
     def _inventory(self) -> InventoryStatus:

@@ -174,32 +174,48 @@ def _age_s(reading: Reading, now_s: float, now_ms: int) -> float:
     return (reading.received_ms - reading.time_ms) / 1000 + max(0.0, stored_s)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deed:
+    """What a command does to one thing: two channels of a board are two things, each with its command."""
+
+    hazard: Hazard
+    device: str
+    name: str
+
+
 class Brake:
-    """Counts the devices cut, and those opened, in the last 10 minutes."""
+    """Counts the things cut, and those opened, in the last 10 minutes."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        # Command: its device, and when; oldest first.
-        self._let: dict[Hazard, dict[str, tuple[str, float]]] = {hazard: {} for hazard in _BRAKED}
+        # Command: its deed, and when it was taken or, later, sent; oldest first.
+        self._let: dict[Hazard, dict[str, tuple[Deed, float]]] = {hazard: {} for hazard in _BRAKED}
 
-    def lets(self, hazard: Hazard, device: str, command: str, limit: int) -> bool:
-        """Whether this device may be cut or opened without a second person; if so it is counted."""
+    def lets(self, deed: Deed, command: str, limit: int) -> bool:
+        """Whether this may be done without a second person; if so it is counted, from now.
+
+        Asked when the command is taken and again just before the wire: what has waited for so long that
+        it is counted no more stands in line like a new one.
+        """
+        hazard = deed.hazard
         if hazard not in _BRAKED:
             return True
         now_s = self._clock.monotonic_s()
         let = self._let[hazard]
         while let and now_s - next(iter(let.values()))[1] > BRAKE_WINDOW_S:
             del let[next(iter(let))]
-        devices = {name for name, _ in let.values()}
-        if device not in devices and len(devices) >= limit:
-            return False
-        self.count(hazard, device, command)
+        if command not in let:
+            things = {one for one, _ in let.values()}
+            if deed not in things and len(things) >= limit:
+                return False
+        self.count(deed, command)
         return True
 
-    def count(self, hazard: Hazard, device: str, command: str, age_s: float = 0.0) -> None:
-        """This device was, or is being, cut or opened by this command; call with falling ages."""
-        if hazard in _BRAKED:
-            self._let[hazard][command] = (device, self._clock.monotonic_s() - age_s)
+    def count(self, deed: Deed, command: str, age_s: float = 0.0) -> None:
+        """This was, or is being, done by this command; call with falling ages."""
+        if deed.hazard in _BRAKED:
+            self._let[deed.hazard].pop(command, None)
+            self._let[deed.hazard][command] = (deed, self._clock.monotonic_s() - age_s)
 
     def forget(self, hazard: Hazard, command: str) -> None:
         """This command was not taken after all."""
@@ -208,16 +224,16 @@ class Brake:
 
 
 class Rate:
-    """Counts what each device was told in the last minute."""
+    """Counts what each device was told in the last minute, its openings apart."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._told: dict[str, deque[tuple[float, str]]] = {}
+        self._told: dict[tuple[str, bool], deque[tuple[float, str]]] = {}
 
-    def lets(self, device: str, command: str, limit: int) -> bool:
+    def lets(self, hazard: Hazard, device: str, command: str, limit: int) -> bool:
         """Whether one more is not too many; if so it is counted."""
         now_s = self._clock.monotonic_s()
-        told = self._told.setdefault(device, deque())
+        told = self._told.setdefault((device, hazard is Hazard.OPEN), deque())
         while told and now_s - told[0][0] > RATE_WINDOW_S:
             told.popleft()
         if len(told) >= limit:
@@ -225,10 +241,10 @@ class Rate:
         told.append((now_s, command))
         return True
 
-    def forget(self, device: str, command: str) -> None:
+    def forget(self, hazard: Hazard, device: str, command: str) -> None:
         """This command was not taken after all."""
-        told = self._told.get(device, deque())
-        self._told[device] = deque(one for one in told if one[1] != command)
+        told = self._told.get((device, hazard is Hazard.OPEN), deque())
+        self._told[device, hazard is Hazard.OPEN] = deque(one for one in told if one[1] != command)
 
 
 class Safety:
@@ -264,34 +280,43 @@ class Safety:
             f"unproven command{because}: try it on one device, then name {name} in allow_unproven"
         )
 
-    def holds(self, hazard: Hazard, device: str, command: str) -> bool:
-        """Whether it must wait for a second person; if not it is counted. Fire holds back no opening."""
-        if hazard is Hazard.OPEN and self.latch.state().latched:
+    def holds(self, spec: CommandSpec, device: str, command: str) -> bool:
+        """Whether it must wait for a second person; if not it is counted. Fire holds back no opening.
+
+        Asked when it is taken, and once more just before the wire.
+        """
+        if spec.hazard is Hazard.OPEN and self.latch.state().latched:
             return False
         limit = self._rules.brake_limit(len(self._devices))
-        return not self._brake.lets(hazard, device, command, limit)
+        return not self._brake.lets(_deed(spec, device), command, limit)
 
     @property
     def approval_s(self) -> float:
         """How long what is held waits for its second person."""
         return self._rules.approval_s
 
-    def let(self, hazard: Hazard, device: str, command: str, age_s: float = 0.0) -> None:
+    def let(self, spec: CommandSpec, device: str, command: str, age_s: float = 0.0) -> None:
         """It was let go, by a second person or before the hub started."""
-        self._brake.count(hazard, device, command, age_s)
+        self._brake.count(_deed(spec, device), command, age_s)
 
-    def is_too_many(self, device: str, command: str) -> bool:
-        """Whether this device is told too much in a minute; if not it is counted."""
-        return not self._rate.lets(device, command, self._rules.rate_per_minute)
+    def is_too_many(self, hazard: Hazard, device: str, command: str) -> bool:
+        """Whether this device is told too much in a minute; if not it is counted. Fire counts no opening."""
+        if hazard is Hazard.OPEN and self.latch.state().latched:
+            return False
+        return not self._rate.lets(hazard, device, command, self._rules.rate_per_minute)
 
     def give_back(self, hazard: Hazard, device: str, command: str) -> None:
         """What was counted for this command does not count: it was not taken after all."""
         self._brake.forget(hazard, command)
-        self._rate.forget(device, command)
+        self._rate.forget(hazard, device, command)
 
     def _period_s(self, device: str) -> float:
         known = self._devices.get(device)
         return known.period_s if known else 60.0
+
+
+def _deed(spec: CommandSpec, device: str) -> Deed:
+    return Deed(hazard=spec.hazard, device=device, name=spec.name)
 
 
 def _read_latch(connection: Connection) -> tuple[bool, str] | None:

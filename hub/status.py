@@ -83,6 +83,19 @@ class InventoryStatus(msgspec.Struct, frozen=True, kw_only=True):
     drift: str
 
 
+class ControlStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What the hub may tell devices: the fire latch, and the commands that have not ended.
+
+    `fire_forbids` closing; `fire_latched` until a person resets it; `fire_reason` says why, for a person.
+    """
+
+    fire_forbids: bool = True
+    fire_latched: bool = False
+    fire_reason: str = ""
+    commands_open: int = 0
+    commands_held: int = 0
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The whole hub at one moment. `ledger` says why commands cannot be stored, empty when they can."""
 
@@ -101,6 +114,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     store: StoreStatus
     ledger: str = ""
     sinks: list[SinkStatus]
+    control: ControlStatus = ControlStatus()
 
 
 def judge(

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from hub import Clock, Driver, Link, Priority, Reading, VirtualClock
-from hub.commands import Order, Record
+from hub.commands import CommandError, Order, Record, Refusal
 from hub.control import Control
 from hub.dispatch import Wire
 from hub.ingest import Ingest
@@ -215,3 +215,12 @@ def order(
     return Order(
         device=device, name=name, key=key, actor=actor, priority=priority, arguments=arguments
     )
+
+
+async def kind_of(hub: Hub, device: str, name: str, key: str) -> Refusal | None:
+    """Why it is refused; None when it is taken."""
+    try:
+        await hub.control.commands.submit(order(device, name, key))
+    except CommandError as error:
+        return error.kind
+    return None

@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.postgresql_server import Database, PostgreSQL, fresh_database, postgresql_server
 from tests.servers import Server, mosquitto_server, running, victoria_metrics_server
+
+settings.register_profile("dormhub", deadline=None)  # no test asserts a time
+settings.load_profile("dormhub")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import psycopg
 from tests.servers import STOP_TIMEOUT_S, find_program, free_port, wait_until
 
 PASSWORD = "only for tests"
+LOCAL = "-c synchronous_commit=local"  # the tests themselves never wait for another server
 _OWNER = "postgres"  # Debian's package makes this user; a server refuses to run as root
 
 
@@ -30,7 +31,9 @@ class PostgreSQL:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start, or start again; returns when it takes connections."""
+        """Start, or start again, unless it runs; returns when it takes connections."""
+        if self.process is not None:
+            return
         log = (self.folder / "server.log").open("ab")
         self.process = subprocess.Popen(
             [
@@ -77,7 +80,7 @@ class PostgreSQL:
 
     def run(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
         """One statement outside of any transaction."""
-        with psycopg.connect(self.url(database), autocommit=True) as connection:
+        with psycopg.connect(self.url(database), autocommit=True, options=LOCAL) as connection:
             answer = connection.execute(statement.encode())
             return answer.fetchall() if answer.description else []
 

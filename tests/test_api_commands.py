@@ -14,7 +14,7 @@ from hub.auth import Role
 from hub.ledger import tables
 from tests.api_site import ApiSite, api_site
 
-CUT: dict[str, object] = {"device": "meter-1", "name": "cut"}
+CUT: dict[str, object] = {"device": "meter-1", "name": "cut", "cause": "arrears"}
 
 
 @pytest.fixture
@@ -75,18 +75,18 @@ async def test_a_command_without_a_key_is_not_taken(site: ApiSite) -> None:
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({"name": "cut"}, "body.device"),
-        ({"device": "no-such", "name": "cut"}, "body.device"),
-        ({"device": "../x", "name": "cut"}, "body.device"),
-        ({"device": "meter-1", "name": "explode"}, "body.name"),
+        ({"name": "cut", "cause": "x"}, "body.device"),
+        ({"device": "no-such", "name": "cut", "cause": "x"}, "body.device"),
+        ({"device": "../x", "name": "cut", "cause": "x"}, "body.device"),
+        ({"device": "meter-1", "name": "explode", "cause": "x"}, "body.name"),
         (CUT | {"arguments": {"colour": 1}}, "body.arguments.colour"),
-        ({"device": "meter-1", "name": "credit"}, "body.arguments.amount"),
+        ({"device": "meter-1", "name": "credit", "cause": "x"}, "body.arguments.amount"),
         (
-            {"device": "meter-1", "name": "credit", "arguments": {"amount": 0}},
+            {"device": "meter-1", "name": "credit", "arguments": {"amount": 0}, "cause": "x"},
             "body.arguments.amount",
         ),
         (
-            {"device": "meter-1", "name": "credit", "arguments": {"amount": "1"}},
+            {"device": "meter-1", "name": "credit", "arguments": {"amount": "1"}, "cause": "x"},
             "body.arguments.amount",
         ),
         (CUT | {"deadline_s": -1}, "body.deadline_s"),
@@ -94,6 +94,8 @@ async def test_a_command_without_a_key_is_not_taken(site: ApiSite) -> None:
         (CUT | {"retain": True}, "body.retain"),
         (CUT | {"priority": "safety"}, "body.priority"),
         (CUT | {"cause": "x" * 201}, "body.cause"),
+        (CUT | {"cause": ""}, "body.cause"),
+        ({"device": "meter-1", "name": "cut"}, "body.cause"),
     ],
 )
 async def test_a_wrong_command_is_told_which_field_is_wrong_and_leaves_no_row(
@@ -108,7 +110,7 @@ async def test_a_wrong_command_is_told_which_field_is_wrong_and_leaves_no_row(
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
 async def test_what_is_no_number_is_refused(site: ApiSite, number: str) -> None:
-    text = f'{{"device": "meter-1", "name": "cut", "deadline_s": {number}}}'
+    text = f'{{"device": "meter-1", "name": "cut", "cause": "x", "deadline_s": {number}}}'
     headers = {"Idempotency-Key": "a", "Content-Type": "application/json"}
     async with site.client() as client:
         response = await client.post("/v1/commands", content=text, headers=headers)
@@ -132,6 +134,25 @@ async def test_one_cut_too_many_is_held_until_a_second_person_approves(site: Api
         again = await client.post(path)
     assert (alone.status_code, together.status_code, again.status_code) == (403, 200, 409)
     assert together.json()["held"] is False
+
+
+async def test_who_makes_a_key_is_no_second_person_beside_it(site: ApiSite) -> None:
+    await send(site, CUT)
+    held = await send(site, CUT | {"device": "meter-2"}, key="order-2")
+    async with site.client(Role.ADMIN) as client:
+        made = await client.post("/v1/keys", json={"name": "me again", "role": "operator"})
+        headers = {"Authorization": f"Bearer {made.json()['key']}"}
+        answer = await client.post(f"{held.headers['location']}/approve", headers=headers)
+    assert answer.status_code == 403
+
+
+async def test_a_commands_key_is_shown_to_its_owner_and_to_administrators(site: ApiSite) -> None:
+    await send(site, CUT, key="order-1")
+    keys = [
+        cast(list[dict[str, str]], (await ask(site, "/v1/commands", role))["commands"])[0]["key"]
+        for role in ("admin", "viewer")
+    ]
+    assert keys == ["order-1", ""]
 
 
 async def test_a_held_command_is_an_alarm_for_those_who_may_see_it(site: ApiSite) -> None:
@@ -172,6 +193,7 @@ async def test_credits_are_for_finance_and_relays_for_operators(site: ApiSite) -
     credit: dict[str, object] = {
         "device": "meter-1",
         "name": "credit",
+        "cause": "paid",
         "arguments": {"amount": 100},
     }
     tried = [

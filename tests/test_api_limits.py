@@ -35,7 +35,12 @@ async def site(tmp_path: Path) -> AsyncIterator[ApiSite]:
         (b"", 422),
         (b"\xff\xfe", 422),
         (b'{"device": "\\ud800", "name": "cut"}', 422),
-        (b'{"device": "meter-1", "name": "cut", "deadline_s": ' + b"9" * 5000 + b"}", 400),
+        (
+            b'{"device": "meter-1", "name": "cut", "cause": "x", "deadline_s": '
+            + b"9" * 5000
+            + b"}",
+            400,
+        ),
         (b'"' * 60_000, 422),
         (b'{"device": "meter-1", "name": "cut", "device": 7}', 422),
     ],

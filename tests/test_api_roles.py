@@ -17,8 +17,13 @@ OPERATORS = frozenset({Role.OPERATOR, Role.ADMIN})
 INSTALLERS = frozenset({Role.INSTALLER, Role.ADMIN})
 SENDERS = ALL - {Role.VIEWER}
 ID = "0" * 26
-ORDER: dict[str, object] = {"device": "meter-1", "name": "cut"}
-CREDIT: dict[str, object] = {"device": "meter-1", "name": "credit", "arguments": {"amount": 1000}}
+ORDER: dict[str, object] = {"device": "meter-1", "name": "cut", "cause": "arrears"}
+CREDIT: dict[str, object] = {
+    "device": "meter-1",
+    "name": "credit",
+    "arguments": {"amount": 1000},
+    "cause": "paid",
+}
 CREDENTIAL: dict[str, object] = {"kind": "password", "devices": ["washer-1"]}
 BINDING: dict[str, object] = {"device": "meter-1", "building": "B1", "room": "101", "from_ms": 1}
 KEY: dict[str, object] = {"name": "new", "role": "viewer"}

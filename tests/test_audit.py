@@ -13,7 +13,7 @@ from sqlalchemy import Connection, create_engine, delete, func, insert, select, 
 from hub import audit
 from hub.audit import Broken, Head
 from hub.ledger.tables import audit as table
-from hub.ledger.tables import audit_head, metadata
+from hub.ledger.tables import audit_head, latches, metadata
 
 FIELDS = ["time_ms", "actor", "cause", "subject", "action", "before", "after"]
 words = st.text(max_size=12)
@@ -182,3 +182,11 @@ def test_a_nul_is_written_as_its_picture_and_the_chain_is_whole() -> None:
     with written([("a\0", "b", "c", "d", "e", "f")]) as connection:
         assert [row.actor for row in audit.rows(connection)] == ["a\u2400"]
         assert audit.verify(connection) is None
+
+
+def test_an_emptied_chain_is_found_when_something_has_happened() -> None:
+    with written([]) as connection:
+        assert audit.verify(connection) is None
+        latch = {"name": "fire", "latched": True, "changed_ms": 1, "actor": "a", "cause": ""}
+        connection.execute(insert(latches).values(latch))
+        assert audit.verify(connection) == Broken(number=1, reason="missing")

@@ -156,6 +156,8 @@ def test_links_shows_each_wire_and_its_use(house: House) -> None:
     assert " up " in row_with(said.stdout, "gateway")
     assert "%" in row_with(said.stdout, "gateway")
     assert " up " in row_with(said.stdout, "broker")
+    assert "fire: not ruled out, nothing closes" in said.stdout
+    assert "commands: 0 open" in said.stdout
 
 
 def test_links_as_json_has_the_counts_and_what_the_hub_says(house: House) -> None:
@@ -179,6 +181,8 @@ def test_health_is_green_with_exit_code_0(house: House) -> None:
     assert said.returncode == 0
     assert said.stdout.startswith("green North campus")
     assert "devices: 4 online, 1 offline, 0 unknown" in said.stdout
+    assert "fire: not ruled out, nothing closes" in said.stdout
+    assert "commands: 0 open" in said.stdout
 
 
 def test_health_as_json_is_the_status(house: House) -> None:

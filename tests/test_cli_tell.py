@@ -186,17 +186,44 @@ def test_why_shows_who_when_every_frame_and_the_proof(hub: HubProcess) -> None:
     assert '"relay_5":true' in why.replace(" ", "")
 
 
+def test_a_relay_that_was_so_already_is_said_to_have_been(hub: HubProcess) -> None:
+    dormhub(hub, "send", "board-1", "restore_6")
+    again = dormhub(hub, "send", "board-1", "restore_6")
+    assert again.returncode == 0
+    assert "confirmed: it was already so" in again.stdout
+    assert "try 1, the device was already so" in dormhub(hub, "why", id_of(again)).stdout
+
+
+def test_what_ended_unknown_is_resolved_once_and_stays_unknown(hub: HubProcess) -> None:
+    unknown = id_of(dormhub(hub, "send", "lane-deaf", *OPEN))
+    told = ("resolve", unknown, "not-done", "--note", "the arm never moved")
+    resolved, again = dormhub(hub, *told), dormhub(hub, *told)
+    other = dormhub(hub, "resolve", unknown, "done")
+    assert (resolved.returncode, resolved.stderr) == (0, "")
+    assert "unknown" in resolved.stdout
+    assert "resolved as not_done" in resolved.stdout
+    assert again.stdout == resolved.stdout
+    assert other.returncode not in (0, 10, 11, 12, 13, 14)
+    assert "it was resolved already, as not_done" in other.stderr
+    assert "resolved as not_done" in dormhub(hub, "why", unknown).stdout
+    listed = dormhub(hub, "audit", "list", "--subject", f"command/{unknown}").stdout
+    assert listed.count("the arm never moved") == 1
+
+
 def test_a_held_command_goes_when_a_second_person_approves_it(hub: HubProcess) -> None:
     dormhub(hub, "send", "board-1", "restore_8")
     for meter in ("meter-liar", "meter-gone"):
         dormhub(hub, "send", meter, "cut", "--wait", "0")
-    held = dormhub(hub, "send", "board-1", "cut_8", "--wait", "0")
+    add = ("keys", "add", "--role", "operator")
+    first, second = [dormhub(hub, *add, name).stdout.strip() for name in ("first", "second")]
+    held = dormhub(hub, "send", "board-1", "cut_8", "--wait", "0", key=first)
     assert held.returncode == 14
     assert "held until a second person approves it" in held.stdout
     assert "held" in dormhub(hub, "commands", "--device", "board-1").stdout
-    key = dormhub(hub, "keys", "add", "second", "--role", "operator").stdout.strip()
-    alone = dormhub(hub, "approve", id_of(held))
-    approved = dormhub(hub, "approve", id_of(held), key=key)
+    alone = dormhub(hub, "approve", id_of(held), key=first)
+    maker = dormhub(hub, "approve", id_of(held))
+    approved = dormhub(hub, "approve", id_of(held), key=second)
+    assert maker.returncode not in (0, 14)
     assert alone.returncode not in (0, 14)
     assert "a second person must approve it" in alone.stderr
     assert (approved.returncode, approved.stderr) == (0, "")

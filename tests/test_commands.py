@@ -87,7 +87,6 @@ def test_a_wrong_order_names_the_field_and_writes_no_row(
         replace(ORDER, arguments={"amount": 501}),
         replace(ORDER, name="cut", arguments={}),
         replace(ORDER, device="gate-2"),
-        replace(ORDER, actor="bob"),
         replace(ORDER, cause="another reason"),
         replace(ORDER, arguments={"amount": -1}),
         replace(ORDER, device="gate-9"),
@@ -171,6 +170,29 @@ def test_what_waits_for_a_device_that_is_retired_is_refused_and_never_told(tmp_p
 
     on_virtual_time(site, scene)
     assert site.machines["gate-1"].tries == []
+
+
+def test_an_owners_keys_are_their_own_and_outlive_the_key_they_come_with(tmp_path: Path) -> None:
+    async def scene(hub: Hub) -> None:
+        submit = hub.control.commands.submit
+        mine = replace(ORDER, actor="key/1", owner="shop")
+        first = await submit(mine)
+        assert (await submit(replace(mine, actor="key/2"))).id == first.id
+        other = await submit(replace(mine, actor="key/3", owner="squatter", cause="mine"))
+        assert (other.id != first.id, other.key) == (True, first.key)
+
+    on_virtual_time(Site(tmp_path), scene)
+
+
+def test_a_deadline_may_be_shorter_than_the_profiles_and_never_longer(tmp_path: Path) -> None:
+    async def scene(hub: Hub) -> None:
+        late = replace(order("gate-1", "restore", "k"), deadline_s=61)
+        refusal = await refused(hub, late)
+        assert (refusal.kind, refusal.field) == (Refusal.INVALID_ARGUMENT, "deadline_s")
+        soon = await hub.control.commands.submit(replace(late, deadline_s=59))
+        assert soon.expires_ms - soon.created_ms == 59_000
+
+    on_virtual_time(Site(tmp_path), scene)
 
 
 def test_one_device_is_told_only_so_much_in_a_minute_and_repetitions_do_not_count(

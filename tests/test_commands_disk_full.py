@@ -141,7 +141,7 @@ def told(hub: HubProcess, port: int, key: str) -> int:
     """The answer to an order under this key."""
     secret = (hub.data / "admin.key").read_text("ascii").strip()
     headers = {"Authorization": f"Bearer {secret}", "Idempotency-Key": key}
-    body = {"device": "meter-1", "name": "restore"}
+    body = {"device": "meter-1", "name": "restore", "cause": "a full disk"}
     url = f"http://127.0.0.1:{port}/v1/commands"
     return httpx2.post(url, json=body, headers=headers).status_code
 

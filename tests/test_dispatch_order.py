@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from hub import Answer, Outcome, Priority, State
+from hub import Answer, Frame, Outcome, Priority, State
 from tests.command_bench import Hub, Site, on_virtual_time, order
 from tests.scripted_device import Behaviour, Effect
 
@@ -24,7 +24,7 @@ def test_the_most_urgent_goes_first_and_equals_in_the_order_they_came(tmp_path: 
         submit = hub.control.commands.submit
         await submit(order("gate-1", "light", "a", priority=Priority.BATCH))
         await submit(order("gate-1", "cut", "b", priority=Priority.BATCH))
-        await submit(order("gate-1", "restore", "c", priority=Priority.BATCH))
+        await submit(order("gate-1", "dim", "c", priority=Priority.BATCH))
         await submit(order("gate-1", "credit", "d", priority=Priority.PAID, amount=500))
         last = await submit(order("gate-1", "open", "e", priority=Priority.SAFETY))
         await hub.end(last)
@@ -34,7 +34,7 @@ def test_the_most_urgent_goes_first_and_equals_in_the_order_they_came(tmp_path: 
 
     on_virtual_time(site, scene)
     done = names(machine.effects)
-    assert done[-2:] == ["cut", "restore"]
+    assert done[-2:] == ["cut", "dim"]
     assert done.index("open") < done.index("credit") < done.index("cut")
 
 
@@ -44,7 +44,7 @@ def test_a_device_has_one_command_in_flight_and_others_do_not_wait_for_it(tmp_pa
 
     async def scene(hub: Hub) -> None:
         slow = await hub.send("gate-1", "cut")
-        behind = await hub.send("gate-1", "restore")
+        behind = await hub.send("gate-1", "light")
         other = await hub.send("gate-2", "cut")
         await hub.end(other)
         first = await hub.control.commands.get(slow.id)
@@ -53,7 +53,7 @@ def test_a_device_has_one_command_in_flight_and_others_do_not_wait_for_it(tmp_pa
         assert (await hub.end(behind)).state is State.CONFIRMED
 
     on_virtual_time(site, scene)
-    assert names(site.machines["gate-1"].effects) == ["cut", "restore"]
+    assert names(site.machines["gate-1"].effects) == ["cut", "light"]
 
 
 def test_something_more_urgent_ends_the_look_after_a_command(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_what_waits_behind_another_expires_within_a_second_of_its_deadline(tmp_p
 
     async def scene(hub: Hub) -> None:
         await hub.send("gate-1", "cut")
-        late = await hub.end(await hub.send("gate-1", "open"))
+        late = await hub.end(await hub.send("gate-1", "start"))
         assert late.state is State.EXPIRED
         assert late.finished_ms is not None
         assert 0 <= late.finished_ms - late.expires_ms <= 1000
@@ -209,9 +209,13 @@ def test_a_late_refusal_closes_the_command_it_names(tmp_path: Path) -> None:
     async def scene(hub: Hub) -> None:
         record = await hub.send("gate-1", "open")
         await hub.clock.sleep(2)
-        late = Outcome(answer=Answer.REFUSED, reason="busy")
+        frame = Frame(time_ms=hub.clock.now_ms(), outgoing=False, data=b"too late")
+        late = Outcome(answer=Answer.REFUSED, reason="busy", frames=(frame,))
         hub.control.dispatcher.answered_late("bus-1", "gate-1", record.id, late)
         assert (await hub.end(record)).state is State.REFUSED
+        [(attempt, frames)] = await hub.control.commands.attempts(record.id)
+        assert attempt.answer == "silent"
+        assert [frame.data for frame in frames] == [record.id.encode(), b"too late"]
 
     on_virtual_time(site, scene)
 

@@ -99,7 +99,7 @@ def test_a_wall_clock_set_while_the_hub_runs_moves_no_deadline(tmp_path: Path) -
 def test_what_was_under_way_and_was_done_is_confirmed(tmp_path: Path) -> None:
     site = Site(tmp_path)
     site.machines["gate-1"].script = [B.MUTE]
-    assert over_a_restart(site, after("open", 0.5)).state is State.CONFIRMED
+    assert over_a_restart(site, after("light", 0.5)).state is State.CONFIRMED
     assert len(site.machines["gate-1"].tries) == 1
 
 

@@ -43,6 +43,7 @@ def own(own_cluster: PostgreSQL) -> Iterator[Database]:
     """A database on it."""
     with fresh_database(own_cluster) as database:
         yield database
+        own_cluster.start()
 
 
 @asynccontextmanager
@@ -192,9 +193,8 @@ async def test_a_server_that_is_away_is_asked_at_growing_pauses_however_much_is_
                 assert {type(one) for one in told} == {StoreError}
                 counts.append(len(knocks))
                 clock.advance(1.0)
-        assert counts[0] == 1
+        assert counts[0] <= 1  # the ledger's own look may have met the empty doorway
         assert 15 <= counts[-1] <= 30  # every five seconds in the end, give or take a quarter
-    own.server.start()
 
 
 async def test_a_broken_line_is_made_anew_without_anybody_noticing(postgresql: Database) -> None:
@@ -215,19 +215,22 @@ async def committing(database: Database, event: str) -> None:
     await until(lambda: bool(database.run(query)))
 
 
+def wait_for_nobody(own: Database, change: str) -> None:
+    """Have a COMMIT that is on this server's disk wait for another one's, which is not there; or no more."""
+    own.run(f"ALTER SYSTEM {change}")
+    own.run("SELECT pg_reload_conf()")
+
+
 async def test_a_commit_that_was_done_but_not_answered_is_told_as_done_once_it_is_known(
     own: Database,
 ) -> None:
     async with opened(own) as ledger:
         await ledger.run(lambda connection: add(connection, 1))
-        # Committed on this server's disk, it now waits for the word of another one that is not there.
-        own.run("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-        own.run("SELECT pg_reload_conf()")
+        wait_for_nobody(own, "SET synchronous_standby_names = 'nobody'")
         work = asyncio.create_task(ledger.run(lambda connection: add(connection, 2)))
         await committing(own, "SyncRep")
         own.end_sessions()
-        own.run("ALTER SYSTEM RESET synchronous_standby_names")
-        own.run("SELECT pg_reload_conf()")
+        wait_for_nobody(own, "RESET synchronous_standby_names")
         assert await work == 2
         await insist(ledger, 3)
         assert await ledger.read(numbers) == [1, 2, 3]
@@ -294,21 +297,51 @@ async def test_a_hub_that_was_killed_leaves_the_ledger_to_the_next_at_once(
 
 
 @asynccontextmanager
-async def locked_out(own: Database) -> AsyncIterator[Ledger]:
-    """A ledger with one row, whose hub has lost its line and is not let in again before LOGIN."""
+async def opened_by_a_role(own: Database) -> AsyncIterator[Ledger]:
+    """A ledger with one row, whose hub can be kept out."""
     role = f"{own.name}_hub"
     own.run(f"CREATE ROLE {role} LOGIN")
     own.run(f"ALTER DATABASE {own.name} OWNER TO {role}")
     async with open_ledger(own.url.replace("postgres@", f"{role}@"), clock=CLOCK) as ledger:
         await ledger.run(lambda connection: add(connection, 1))
-        own.run(f"ALTER ROLE {role} NOLOGIN")
-        own.end_sessions()
+        yield ledger
+
+
+@asynccontextmanager
+async def locked_out(own: Database) -> AsyncIterator[Ledger]:
+    """A ledger with one row, whose hub has lost its line and is kept out."""
+    async with opened_by_a_role(own) as ledger:
+        keep_out(own)
         await until(lambda: not ledger.stats().healthy)
         yield ledger
 
 
+def keep_out(own: Database) -> None:
+    own.run(f"ALTER ROLE {own.name}_hub NOLOGIN")
+    own.end_sessions()
+
+
 def let_in(own: Database) -> None:
     own.run(f"ALTER ROLE {own.name}_hub LOGIN")
+
+
+async def test_a_transaction_whose_number_a_crashed_server_gave_to_another_is_not_told_as_done(
+    own: Database,
+) -> None:
+    async with opened_by_a_role(own) as ledger:
+        wait_for_nobody(own, "SET synchronous_standby_names = 'nobody'")
+        work = asyncio.create_task(ledger.run(lambda connection: add(connection, 2)))
+        await committing(own, "SyncRep")
+        keep_out(own)
+        wait_for_nobody(own, "RESET synchronous_standby_names")
+        own.run("DELETE FROM latches WHERE changed_ms = 2")  # as if it had never been written
+        own.run("DELETE FROM audit WHERE number = 2")
+        own.run("UPDATE audit_head SET number = 1, hash = (SELECT hash FROM audit)")
+        let_in(own)
+        with pytest.raises(StoreError, match="lost while it was committed"):
+            await work
+        await insist(ledger, 3)
+        assert await ledger.read(numbers) == [1, 3]
 
 
 async def test_a_hub_whose_ledger_another_has_written_meanwhile_never_writes_again(

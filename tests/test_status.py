@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from hub.cli.show import control_lines
 from hub.status import (
     SOCKET_NAME,
+    ControlStatus,
     Health,
     InventoryStatus,
     LinkStatus,
@@ -58,6 +60,35 @@ def status() -> Status:
         store=WELL,
         sinks=[],
     )
+
+
+QUIET = ControlStatus(fire_forbids=False)
+LATCHED = ControlStatus(
+    fire_latched=True, fire_reason="lane-1 says fire_alarm", commands_open=3, commands_held=1
+)
+
+
+@pytest.mark.parametrize(
+    ("control", "lines"),
+    [
+        (QUIET, ("fire: quiet", "commands: 0 open")),
+        (
+            LATCHED,
+            (
+                "fire: latched, nothing closes: lane-1 says fire_alarm",
+                "commands: 3 open, 1 held for a second person",
+            ),
+        ),
+        (
+            ControlStatus(fire_reason="no fire input"),
+            ("fire: not ruled out, nothing closes: no fire input", "commands: 0 open"),
+        ),
+    ],
+)
+def test_fire_and_open_commands_are_said_in_a_line_each(
+    control: ControlStatus, lines: tuple[str, str]
+) -> None:
+    assert control_lines(control) == lines
 
 
 @pytest.mark.parametrize(

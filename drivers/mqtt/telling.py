@@ -32,6 +32,7 @@ _REFRESH_S = 10
 _TOLD_MAX = 10_000
 _ANSWERS_PER_S, _ANSWERS_BURST = 2.0, 20.0
 _ID_MAX = 64
+_KEPT_BYTES = 1024  # of a frame
 _BATCH = 100
 
 
@@ -113,7 +114,7 @@ class Telling:
         if left_s < SHORTEST_S or command.expires_ms <= clock.now_ms():
             return now.not_sent("deadline")
         self._remember(command)
-        data = order.topic.encode() + b"\n" + order.payload
+        data = (order.topic.encode() + b"\n" + order.payload)[:_KEPT_BYTES]
         now.frames.append(Frame(time_ms=clock.now_ms(), outgoing=True, data=data))
         self._show(command.device, order, f"command {command.spec.name}")
         outcome = await _hand_over(session, order, now, left_s)
@@ -237,7 +238,7 @@ class Telling:
             show_frame(self._host, device, order.topic, order.payload, text, outgoing=True)
 
     def _frame(self, message: Message) -> Frame:
-        data = message.topic.encode() + b"\n" + message.payload
+        data = (message.topic.encode() + b"\n" + message.payload)[:_KEPT_BYTES]
         return Frame(time_ms=self._host.clock.now_ms(), outgoing=False, data=data)
 
 

@@ -15,7 +15,8 @@ from hub.api.parts import ApiParts, Parts
 from hub.api.rights import EVERYONE, OPERATORS, Who, allow, sees
 from hub.api.shapes import Given, Shown
 from hub.auth import EVERYWHERE, Caller
-from hub.command import State
+from hub.command import Hazard, State
+from hub.commands import Record
 from hub.status import Health, Status
 
 COMMANDS_MAX = 1_000  # of each kind among the alarms
@@ -63,6 +64,16 @@ class SinkShown(Shown):
     last_error: str
 
 
+class ControlShown(Shown):
+    """The fire latch, and the commands that have not ended."""
+
+    fire_forbids: bool
+    fire_latched: bool
+    fire_reason: str
+    commands_open: int
+    commands_held: int
+
+
 class HealthShown(Shown):
     """The whole hub at one moment."""
 
@@ -78,6 +89,7 @@ class HealthShown(Shown):
     links: list[LinkShown]
     store: StoreShown
     sinks: list[SinkShown]
+    control: ControlShown
 
 
 class Severity(StrEnum):
@@ -138,6 +150,7 @@ async def health(parts: Parts) -> HealthShown:
         links=[LinkShown.model_validate(link, from_attributes=True) for link in status.links],
         store=StoreShown.model_validate(status.store, from_attributes=True),
         sinks=[SinkShown.model_validate(sink, from_attributes=True) for sink in status.sinks],
+        control=ControlShown.model_validate(status.control, from_attributes=True),
     )
 
 
@@ -206,20 +219,29 @@ def _device_alarms(parts: ApiParts, who: Caller, status: Status) -> list[Alarm]:
 
 
 async def _command_alarms(parts: ApiParts, who: Caller) -> list[Alarm]:
-    """Commands that wait for a second person, and those of the last day of which nobody knows."""
+    """Commands that wait for a second person, those of which nobody knows until somebody finds out, and
+    those that failed within a day. What could harm nobody, such as a text on a display, is none.
+    """
     day_ago_ms = parts.clock.now_ms() - DAY_MS
     unknown = await parts.commands.recent(state=State.UNKNOWN, limit=COMMANDS_MAX)
+    failed = await parts.commands.recent(state=State.FAILED, limit=COMMANDS_MAX)
     queued = await parts.commands.recent(state=State.QUEUED, limit=COMMANDS_MAX)
-    wanted = [
-        record for record in unknown if record.created_ms >= day_ago_ms and not record.resolution
-    ]
+    wanted = [record for record in unknown if not record.resolution]
+    wanted += [record for record in failed if record.created_ms >= day_ago_ms]
     wanted += [record for record in queued if record.held]
     return [
-        Alarm(
-            severity=Severity.YELLOW,
-            subject=f"command/{record.id}",
-            reason="waits for a second person" if record.held else f"unknown: {record.reason}",
-        )
+        Alarm(severity=Severity.YELLOW, subject=f"command/{record.id}", reason=_wants(record))
         for record in wanted
-        if sees(parts, who, record.device)
+        if sees(parts, who, record.device) and _matters(parts, record)
     ]
+
+
+def _wants(record: Record) -> str:
+    held = record.state is State.QUEUED
+    return "waits for a second person" if held else f"{record.state}: {record.reason}"
+
+
+def _matters(parts: ApiParts, record: Record) -> bool:
+    device = parts.registry.device(record.device)
+    spec = device.profile.commands.get(record.name) if device else None
+    return spec is None or spec.hazard is not Hazard.NONE

@@ -43,12 +43,12 @@ class Urgency(StrEnum):
 
 
 class OrderGiven(Given):
-    """What a device is to do; `deadline_s` null means the profile's."""
+    """What a device is to do, and why; `deadline_s` null means the profile's."""
 
     device: DeviceId
     name: _Name
     arguments: Annotated[dict[_Name, Scalar], Field(default_factory=dict, max_length=32)]
-    cause: Annotated[str, Field(max_length=200)] = ""
+    cause: Annotated[str, Field(min_length=1, max_length=200)]
     deadline_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
     priority: Annotated[Urgency, Field(strict=False)] = Urgency.OPERATOR
 
@@ -150,6 +150,7 @@ async def submit(
             actor=who.actor,
             cause=given.cause,
             key=key,
+            owner=who.name,
             deadline_s=given.deadline_s,
             priority=Priority[given.priority.name],
         )
@@ -187,8 +188,14 @@ async def get_command(
 @router.post("/{command}/approve", dependencies=[allow(*OPERATORS)])
 async def approve(parts: Parts, who: Who, command: CommandId) -> CommandShown:
     """Let a held command go; only a second person may. Its deadline begins now."""
-    await _mine(parts, who, command)
-    return _command(who, await parts.commands.approve(command, who.actor))
+    record = await _mine(parts, who, command)
+    if await parts.keys.is_one_person(who.actor, record.actor):
+        raise CommandError(
+            Refusal.SAME_PERSON,
+            "actor",
+            "a second person must approve it, whose key you did not make",
+        )
+    return _command(who, await parts.commands.approve(command, who.actor, who.name))
 
 
 @router.post("/{command}/resolve", dependencies=[allow(*RESOLVERS)])
@@ -225,7 +232,7 @@ def _command(who: Caller, record: Record) -> CommandShown:
         arguments=dict(record.arguments),
         actor=record.actor,
         cause=record.cause,
-        key=record.key,
+        key=record.key if who.name == record.owner or who.role is Role.ADMIN else "",
         priority=record.priority.name.lower(),
         state=record.state,
         reason=record.reason,

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from hub.cli import (
+    alarms,
     backup,
     bindings,
     check,
@@ -56,6 +57,8 @@ app.command("send")(tell.send)
 app.command("commands")(tell.commands)
 app.command("why")(tell.why)
 app.command("approve")(tell.approve)
+app.command("alarms")(alarms.alarms)
+app.command("fire-reset")(alarms.fire_reset)
 app.command("resolve")(tell.resolve)
 app.add_typer(office.audit_app, name="audit")
 app.add_typer(office.keys_app, name="keys")

@@ -17,6 +17,7 @@ from hub.cli.moments import when
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from hub.clock import SystemClock
 from hub.config import load_config
+from hub.errors import ConfigError
 from hub.ledger import open_reader
 
 _DAY_MS = 86_400_000
@@ -97,18 +98,36 @@ def audit_list(
 
 
 @audit_app.command("verify")
-def audit_verify(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def audit_verify(
+    config: ConfigOption = DEFAULT_CONFIG,
+    noted: Annotated[
+        str, typer.Option(help="NUMBER:HASH, as the hub's log said it at some earlier time.")
+    ] = "",
+) -> None:
     """Check the whole chain; exit code 1 names the first row that was edited, removed, added or moved.
 
-    Reads the ledger itself: the hub need not run.
+    Reads the ledger itself: the hub need not run. Whoever can write the ledger can make a whole new chain;
+    that the chain still leads through an end that was `noted` elsewhere proves that nobody did.
     """
+    before = _noted(noted)
     with open_reader(load_config(config).ledger_place()) as connection:
-        broken = chain.verify(connection)
+        broken = chain.verify(connection, noted=before)
         head = chain.head(connection)
     if broken is not None:
         typer.echo(f"the audit is broken at row {broken.number}: {broken.reason}", err=True)
         raise typer.Exit(EXIT_BROKEN)
     typer.echo(f"{head.number} rows, all as written; the last is {head.hash}")
+
+
+def _noted(text: str) -> chain.Head:
+    number, _, digest = text.partition(":")
+    if not text:
+        return chain.BEGINNING
+    if not (number.isdecimal() and digest):
+        raise ConfigError(
+            file="command line", key="--noted", found=f"found {text[:80]!r}", hint="NUMBER:HASH"
+        )
+    return chain.Head(number=int(number), hash=digest)
 
 
 @keys_app.command("list")

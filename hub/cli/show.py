@@ -31,7 +31,7 @@ from hub.model import Device, Value
 from hub.points import POINTS
 from hub.presence import ONLINE, Presence, is_stale
 from hub.site import Site
-from hub.status import Health, LinkStatus, Status, read_status
+from hub.status import ControlStatus, Health, LinkStatus, Status, read_status
 
 EXIT_NOT_WELL = 1
 _ROWS_SHOWN = 40
@@ -257,7 +257,10 @@ def links(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> No
             shown(counts.get("link_requests", counts.get("link_messages", ""))),
             str(errors),
         )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for line in control_lines(status.control) if status else ():
+        console.print(line, highlight=False)
 
 
 def _percent(share: object) -> str:
@@ -304,10 +307,20 @@ def _print_health(status: Status) -> None:
     console.print(
         f"journal: {store.readings} readings, {store.size_bytes / 1e6:.1f} MB, {store.waiting} waiting"
     )
+    for line in control_lines(status.control):
+        console.print(line, highlight=False)
     for sink in status.sinks:
         console.print(
             f"sink {sink.name}: {sink.delivered} delivered, {sink.lag} behind, {sink.rejected} refused"
         )
+
+
+def control_lines(control: ControlStatus) -> tuple[str, str]:
+    """The fire latch and the open commands, as a person reads them."""
+    fire = "latched, nothing closes" if control.fire_latched else "not ruled out, nothing closes"
+    fire = f"{fire}: {control.fire_reason}" if control.fire_forbids else "quiet"
+    held = f", {control.commands_held} held for a second person" if control.commands_held else ""
+    return f"fire: {fire}", f"commands: {control.commands_open} open{held}"
 
 
 def quarantine(

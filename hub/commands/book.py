@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from hub.clock import Clock
-from hub.command import CommandSpec, Outcome, Repeat
+from hub.command import CommandSpec, Hazard, Outcome, Repeat
 from hub.commands import rows
 from hub.commands.life import Answered, AnsweredLate, Event, Life, Over, Sent, after
 from hub.commands.order import Before, CommandError, Order, Record, Refusal, canonical
 from hub.commands.unknowns import Unknowns
-from hub.errors import HubError, StoreDamaged, StoreError
+from hub.errors import StoreDamaged, StoreError
 from hub.ledger import Ledger
 from hub.model import Device
 from hub.points import Scalar
@@ -30,7 +30,7 @@ class OpenCommand:
     sent by an earlier run of the hub: they are only looked at. `late` holds answers nobody has taken yet.
     `number` counts commands as they came. `stop` says why it must go no further; empty while it may.
     `before` is how the device was before the first try that may have reached it; `was_otherwise` that it was
-    seen otherwise then, or since.
+    seen otherwise then, or since. While `deciding` an approval may be on its way to the disk.
     """
 
     record: Record
@@ -43,13 +43,15 @@ class OpenCommand:
     late: list[AnsweredLate] = field(default_factory=list)
     number: int = 0
     stop: str = ""
+    deciding: bool = False
     before: Before = Before.UNSEEN
     was_otherwise: bool = False
 
     @property
-    def urgency(self) -> tuple[int, int]:
-        """Who goes first: the more urgent, then the one that came first."""
-        return int(self.record.priority), self.number
+    def urgency(self) -> tuple[bool, bool, int, int]:
+        """Who goes first: a mere look back, an opening, the more urgent, then the one that came first."""
+        is_no_opening = self.spec.hazard is not Hazard.OPEN
+        return not self.recovered, is_no_opening, int(self.record.priority), self.number
 
 
 class Book:
@@ -69,7 +71,7 @@ class Book:
         uptime_ms = round(self._clock.monotonic_s() * 1000)
 
         def work(connection: Connection) -> tuple[Record, bool]:
-            known = rows.by_key(connection, record.key)
+            known = rows.by_key(connection, record.owner, record.key)
             if known is not None:
                 return _same(known, body_hash), False
             rows.add(connection, record, body_hash, uptime_ms)
@@ -82,7 +84,9 @@ class Book:
 
         Raises CommandError (conflict) when the key was used for another body, and StoreError.
         """
-        known = await self._ledger.read(lambda connection: rows.by_key(connection, order.key))
+        known = await self._ledger.read(
+            lambda connection: rows.by_key(connection, order.owner or order.actor, order.key)
+        )
         if known is None:
             raise refusal
         return _same(known, order.body_hash())
@@ -122,10 +126,13 @@ class Book:
         await self._settle(command, life, outcome)
 
     async def answer_late(self, command: OpenCommand, late: AnsweredLate) -> None:
-        """An answer after its try was given up; one that says nothing new leaves no trace."""
+        """An answer after its try was given up; one that says nothing new leaves no trace.
+
+        The last try stands as it ended, with the late frames after its own: nobody knows which one it was.
+        """
         life = after(command.life, late, command.spec.repeat)
         if life != command.life:
-            await self._settle(command, life, Outcome(answer=late.answer, reason=late.reason))
+            await self._settle(command, life, late)
 
     async def note(self, command: OpenCommand, event: Event, proof: str = "") -> None:
         """Anything else that happened; returns when on disk, however long that takes."""
@@ -133,22 +140,34 @@ class Book:
         if life != command.life:
             await self._settle(command, life, None, proof)
 
+    async def hold(self, command: OpenCommand, approval_s: float) -> None:
+        """It must wait this long for a second person after all. Raises StoreError; then it is not held."""
+        record, now_ms = command.record, self._clock.now_ms()
+        deadline_s = self._clock.monotonic_s() + approval_s
+        expires_ms = record.expires_ms + round((deadline_s - command.deadline_s) * 1000)
+        command.record = await self._ledger.run(
+            lambda connection: rows.hold(connection, record, expires_ms, now_ms)
+        )
+        command.deadline_s = deadline_s
+
     async def approve(self, command: OpenCommand, actor: str) -> Record:
         """A second person lets a held command go: its deadline begins now, before this is on disk.
 
-        Raises CommandError when it is held no more, and StoreError.
+        Returns what is on disk then; the command itself is as before until `approved`. Raises CommandError
+        when it is held no more, and StoreError.
         """
-        record, now_ms, waited_s = command.record, self._clock.now_ms(), command.deadline_s
-        command.deadline_s = self._clock.monotonic_s() + record.deadline_ms / 1000
-        expires_ms = record.expires_ms + round((command.deadline_s - waited_s) * 1000)
-        try:
-            command.record = await self._ledger.run(
-                lambda connection: rows.approve(connection, record, actor, expires_ms, now_ms)
-            )
-        except HubError:
-            command.deadline_s = waited_s
-            raise
-        return command.record
+        record, now_ms = command.record, self._clock.now_ms()
+        deadline_s = self._clock.monotonic_s() + record.deadline_ms / 1000
+        expires_ms = record.expires_ms + round((deadline_s - command.deadline_s) * 1000)
+        return await self._ledger.run(
+            lambda connection: rows.approve(connection, record, actor, expires_ms, now_ms)
+        )
+
+    @staticmethod
+    def approved(command: OpenCommand, record: Record) -> None:
+        """The approval is on disk, as this record."""
+        command.deadline_s += (record.expires_ms - command.record.expires_ms) / 1000
+        command.record = record
 
     async def ended(self, command: str, timeout_s: float) -> None:
         """Return when this command ends in this run of the hub, or after the time-out."""
@@ -166,14 +185,20 @@ class Book:
                 self._waiting.pop(command, None)
 
     async def _settle(
-        self, command: OpenCommand, life: Life, outcome: Outcome | None, proof: str = ""
+        self,
+        command: OpenCommand,
+        life: Life,
+        outcome: Outcome | AnsweredLate | None,
+        proof: str = "",
     ) -> None:
         now_ms, record = self._clock.now_ms(), command.record
         columns: rows.Columns = {"proof": proof} if proof else {}
 
         def work(connection: Connection) -> Record:
-            if outcome is not None:
+            if isinstance(outcome, Outcome):
                 rows.end_attempt(connection, record.id, life.attempts, outcome, now_ms)
+            if outcome is not None:
+                rows.add_frames(connection, record.id, life.attempts, outcome.frames)
             return rows.move(connection, record, life, now_ms, columns)
 
         command.record = await self._insist(work)

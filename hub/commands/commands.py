@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from hub.clock import Clock
@@ -48,11 +48,13 @@ class Commands:
         self._clock = clock
         self._registry = registry
         self._safety = safety
-        self._judge = Judge(clock=clock, registry=registry, safety=safety)
+        unknowns = self.book.unknowns
+        self._judge = Judge(clock=clock, registry=registry, safety=safety, unknowns=unknowns)
         self._queued = queued
         self._open: dict[str, OpenCommand] = {}
         self._number = 0
         self._abandoned: deque[OpenCommand] = deque()
+        self._half_approved: deque[OpenCommand] = deque()
 
     async def submit(self, order: Order) -> Record:
         """Take an order; returns when it is on disk. The same order and key again give the first record.
@@ -61,7 +63,7 @@ class Commands:
         """
         check_order(order)
         try:
-            await self._check_unknowns(order)
+            await self._judge.check_unknowns(order)
             command = self._judge.judge(order, waiting=len(self._open))
         except CommandError as refusal:
             return await self.book.known(order, refusal)
@@ -71,12 +73,12 @@ class Commands:
             self._abandoned.append(command)  # it may be on disk all the same; `adopt` looks
             raise
         except HubError:
-            self._give_back(command)
+            self._safety.give_back(command.spec.hazard, command.device.id, command.record.id)
             raise
         if new:
             self._enter(command)
         else:
-            self._give_back(command)
+            self._safety.give_back(command.spec.hazard, command.device.id, command.record.id)
         return record
 
     async def get(self, command: str) -> Record:
@@ -105,8 +107,8 @@ class Commands:
             await self.book.ended(command, timeout_s)
         return await self.get(command)
 
-    async def approve(self, command: str, actor: str) -> Record:
-        """A second person lets a held command go, and its deadline begins.
+    async def approve(self, command: str, actor: str, owner: str = "") -> Record:
+        """A second person lets a held command go, and its deadline begins; `owner` as in an order.
 
         Raises CommandError and StoreError.
         """
@@ -115,13 +117,21 @@ class Commands:
             raise _ended(await self.get(command))
         if not found.record.held:
             raise CommandError(Refusal.NOT_HELD, "", "it waits for nobody")
-        if actor == found.record.actor:
+        if actor == found.record.actor or (owner or actor) == found.record.owner:
             raise CommandError(Refusal.SAME_PERSON, "actor", "a second person must approve it")
         if self._clock.monotonic_s() >= found.deadline_s:
             raise CommandError(Refusal.ENDED, "", "it has expired")
-        record = await self.book.approve(found, actor)
-        self._safety.let(found.spec.hazard, found.device.id, found.record.id)
-        self._queued(found)
+        if found.deciding:
+            raise CommandError(Refusal.NOT_HELD, "", "somebody is approving it")
+        found.deciding = True
+        try:
+            record = await self.book.approve(found, actor)
+        except asyncio.CancelledError:
+            self._half_approved.append(found)  # it may be on disk all the same; `adopt` looks
+            raise
+        finally:
+            found.deciding = found in self._half_approved
+        self._let_go(found, record)
         return record
 
     async def resolve(self, command: str, actor: str, found: Resolution, note: str = "") -> Record:
@@ -132,9 +142,10 @@ class Commands:
         check_text("note", note)
         return await self.book.unknowns.resolve(await self.get(command), actor, found, note)
 
-    def find(self, command: str) -> OpenCommand | None:
-        """The open command of this id."""
-        return self._open.get(command)
+    @property
+    def open(self) -> Mapping[str, OpenCommand]:
+        """The commands that have not ended, by id."""
+        return self._open
 
     def open_on(self, devices: Iterable[str]) -> list[str]:
         """What is open of these devices, as `device name`."""
@@ -150,13 +161,18 @@ class Commands:
         self._open.pop(command.record.id, None)
 
     async def adopt(self) -> None:
-        """Take up what a caller left in the middle of `submit` and is on disk. Raises StoreError."""
+        """Take up what a caller left half-way in `submit` or `approve` and is on disk. Raises StoreError."""
+        while self._half_approved:
+            command = self._half_approved[0]
+            record = await self._written(command)
+            self._half_approved.popleft()
+            command.deciding = False
+            if record is not None and not record.held and command.record.held:
+                self._let_go(command, record)
         while self._abandoned:
             command = self._abandoned[0]
-            query = partial(rows.by_id, command=command.record.id)
-            # By the writing thread, so that it comes after the work that was left.
-            if await self._ledger.run(query) is None:
-                self._give_back(command)
+            if await self._written(command) is None:
+                self._safety.give_back(command.spec.hazard, command.device.id, command.record.id)
             else:
                 self._enter(command)
             self._abandoned.popleft()
@@ -173,15 +189,14 @@ class Commands:
         for command in await recovery.unfinished():
             self._enter(command)
 
-    async def _check_unknowns(self, order: Order) -> None:
-        device = self._registry.device(order.device)
-        spec = device.profile.commands.get(order.name) if device else None
-        blocked = await self.book.unknowns.block(order.device, spec) if spec else ""
-        if blocked:
-            raise CommandError(Refusal.UNRESOLVED, "device", blocked)
+    async def _written(self, command: OpenCommand) -> Record | None:
+        """What stands on disk; by the writing thread, so that it comes after the work that was left."""
+        return await self._ledger.run(partial(rows.by_id, command=command.record.id))
 
-    def _give_back(self, command: OpenCommand) -> None:
-        self._safety.give_back(command.spec.hazard, command.device.id, command.record.id)
+    def _let_go(self, command: OpenCommand, record: Record) -> None:
+        self.book.approved(command, record)
+        self._safety.let(command.spec, command.device.id, command.record.id)
+        self._queued(command)
 
     def _enter(self, command: OpenCommand) -> None:
         self._number += 1

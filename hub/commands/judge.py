@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from hub.clock import Clock
-from hub.command import CommandSpec, Offline, State
+from hub.command import CommandSpec, Hazard, Offline, State
 from hub.commands.book import OpenCommand
 from hub.commands.life import Life
 from hub.commands.order import CommandError, Order, Record, Refusal, complete, deadline_s
+from hub.commands.unknowns import Unknowns
 from hub.model import Device
 from hub.registry import Registry
 from hub.safety import Safety
 
 OPEN_MAX = 10_000  # commands that may wait at one time
+OPENINGS_MAX = 11_000  # with openings: nothing that waits keeps a gate from being opened
 
 
 class Judge:
     """Makes commands of orders."""
 
-    def __init__(self, *, clock: Clock, registry: Registry, safety: Safety) -> None:
+    def __init__(
+        self, *, clock: Clock, registry: Registry, safety: Safety, unknowns: Unknowns
+    ) -> None:
         self._clock = clock
+        self._unknowns = unknowns
         self._registry = registry
         self._safety = safety
 
@@ -37,11 +42,11 @@ class Judge:
             text = f"{device.profile.id} has no {order.name[:64]!r}; known: {known}"
             raise CommandError(Refusal.UNKNOWN_COMMAND, "name", text)
         arguments, wanted_s = complete(order, spec), deadline_s(order, spec)
-        if waiting >= OPEN_MAX:
+        if waiting >= (OPENINGS_MAX if spec.hazard is Hazard.OPEN else OPEN_MAX):
             raise CommandError(Refusal.TOO_MANY, "", "too many commands are waiting")
         name = self._clock.new_id()
         self._admit(name, device, spec)
-        held = self._safety.holds(spec.hazard, device.id, name)
+        held = self._safety.holds(spec, device.id, name)
         waits_s = self._safety.approval_s if held else wanted_s
         now_ms = self._clock.now_ms()
         record = Record(
@@ -51,6 +56,7 @@ class Judge:
             arguments=arguments,
             actor=order.actor,
             cause=order.cause,
+            owner=order.owner or order.actor,
             key=order.key,
             priority=order.priority,
             state=State.QUEUED,
@@ -73,6 +79,14 @@ class Judge:
             deadline_s=self._clock.monotonic_s() + waits_s,
         )
 
+    async def check_unknowns(self, order: Order) -> None:
+        """Raise CommandError while an earlier one of a counted command is unknown; raises StoreError too."""
+        device = self._registry.device(order.device)
+        spec = device.profile.commands.get(order.name) if device else None
+        blocked = await self._unknowns.block(order.device, spec) if spec else ""
+        if blocked:
+            raise CommandError(Refusal.UNRESOLVED, "device", blocked)
+
     def _admit(self, command: str, device: Device, spec: CommandSpec) -> None:
         if self._registry.only_observes(device):
             text = f"link {device.link} only observes"
@@ -85,5 +99,5 @@ class Judge:
             raise CommandError(Refusal.UNSAFE, "name", unsafe)
         if spec.offline is Offline.REFUSE and self._registry.is_offline(device.id):
             raise CommandError(Refusal.OFFLINE, "device", f"{device.id} is away")
-        if self._safety.is_too_many(device.id, command):
+        if self._safety.is_too_many(spec.hazard, device.id, command):
             raise CommandError(Refusal.TOO_MANY, "device", "too many commands in a minute")

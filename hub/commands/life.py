@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from hub.command import Answer, Repeat, State
+from hub.command import Answer, Frame, Repeat, State
 
 ATTEMPTS_MAX = 5  # tries that may have reached the device
 PAUSE_FIRST_S = 0.5
@@ -50,6 +50,7 @@ class AnsweredLate:
 
     answer: Answer
     reason: str = ""
+    frames: tuple[Frame, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

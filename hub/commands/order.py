@@ -9,15 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from hub.command import Argument, CommandSpec, Hazard, Priority, State, argument_mistake
+from hub.command import Argument, CommandSpec, Priority, State, argument_mistake
 from hub.errors import HubError
 from hub.points import PointType, Scalar
 
 KEY_MAX = 200
 TEXT_MAX = 256
-DEADLINE_MAX_S = 86_400.0
-# What moves a gate or starts a machine may be wanted sooner than its profile says, never later.
-_PROMPT = (Hazard.OPEN, Hazard.CLOSE, Hazard.START)
 
 
 class Refusal(StrEnum):
@@ -62,26 +59,28 @@ class CommandError(HubError):
 class Order:
     """One wish of a person, a rule or a service.
 
-    `key` is the caller's own name for this wish, kept for ever: the same order again gives the first
-    record. `cause` says why (an order number, a rule, a ticket). `deadline_s` None means the profile's.
+    `key` is its owner's own name for this wish, kept for ever: the same order again gives the first
+    record. `owner` is who that is, whatever key they come with today; empty means the actor. `cause` says
+    why (an order number, a rule, a ticket). `deadline_s` None means the profile's; any other may only be
+    shorter.
     """
 
     device: str
     name: str
     actor: str
     key: str
+    owner: str = ""
     arguments: Mapping[str, Scalar] = field(default_factory=dict)
     cause: str = ""
     deadline_s: float | None = None
     priority: Priority = Priority.OPERATOR
 
     def body_hash(self) -> str:
-        """SHA-256 of everything but the key: what tells a repetition from another wish."""
+        """SHA-256 of what is wished: it tells a repetition from another wish."""
         body = {
             "device": self.device,
             "name": self.name,
             "arguments": dict(self.arguments),
-            "actor": self.actor,
             "cause": self.cause,
             "deadline_s": self.deadline_s,
             "priority": int(self.priority),
@@ -105,6 +104,7 @@ class Record:
     arguments: Mapping[str, Scalar]
     actor: str
     cause: str
+    owner: str
     key: str
     priority: Priority
     state: State
@@ -154,6 +154,7 @@ def check_order(order: Order) -> None:
         raise _invalid("key", f"write 1 to {KEY_MAX} printable characters")
     check_text("actor", order.actor)
     check_text("cause", order.cause)
+    check_text("owner", order.owner)
     if not order.actor:
         raise _invalid("actor", "somebody must answer for it")
     for name, value in order.arguments.items():
@@ -171,9 +172,9 @@ def deadline_s(order: Order, spec: CommandSpec) -> float:
     """Seconds from now to the last moment it may be sent; raises CommandError."""
     if order.deadline_s is None:
         return spec.deadline_s
-    longest_s = spec.deadline_s if spec.hazard in _PROMPT else DEADLINE_MAX_S
-    if not 0 < order.deadline_s <= longest_s:
-        raise _invalid("deadline_s", f"write seconds above 0 and up to {longest_s:g}")
+    if not 0 < order.deadline_s <= spec.deadline_s:
+        text = f"write seconds above 0 and up to {spec.deadline_s:g}, the profile's"
+        raise _invalid("deadline_s", text)
     return order.deadline_s
 
 

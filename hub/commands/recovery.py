@@ -5,6 +5,7 @@ from __future__ import annotations
 import structlog
 
 from hub.clock import Clock
+from hub.command import CommandSpec
 from hub.commands import rows
 from hub.commands.book import Book, OpenCommand
 from hub.commands.life import Life, Over
@@ -48,12 +49,16 @@ class Recovery:
     async def _remember(self) -> None:
         now_ms = self._clock.now_ms()
         window_ms = now_ms - round(BRAKE_WINDOW_S * 1000)
+        let_go: list[tuple[float, CommandSpec, Record]] = []
         for record in await self._ledger.read(lambda connection: rows.since(connection, window_ms)):
             device = self._registry.device(record.device)
             spec = device.profile.commands.get(record.name) if device else None
             if spec is not None and not record.held:
-                age_s = max(0.0, (now_ms - record.created_ms) / 1000)
-                self._safety.let(spec.hazard, record.device, record.id, age_s)
+                # From the order, or the approval, and again from the send.
+                let_ms = max(record.expires_ms - record.deadline_ms, record.sent_ms or 0)
+                let_go.append((max(0.0, (now_ms - let_ms) / 1000), spec, record))
+        for age_s, spec, record in sorted(let_go, key=lambda one: one[0], reverse=True):
+            self._safety.let(spec, record.device, record.id, age_s)
 
     async def _take_up(
         self, record: Record, life: Life, before: Before, uptime_ms: int

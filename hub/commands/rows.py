@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypedDict
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from hub import audit
 from hub.command import Answer, Frame, Outcome, Priority, State
@@ -26,6 +26,7 @@ from hub.ledger import tables
 
 _t = tables.commands
 _OPEN = tuple(state for state in State if not state.final)
+_OWNER_END = "\n"
 _MAYBE = ("", str(Answer.SILENT), str(Answer.ACKNOWLEDGED))
 # Made once, because making a statement costs more than running it: every command goes through these.
 _BY_KEY = select(_t).where(_t.c.key == bindparam("wanted"))
@@ -49,9 +50,9 @@ class Columns(TypedDict, total=False):
     proof: str
 
 
-def by_key(connection: Connection, key: str) -> tuple[Record, str] | None:
-    """The command of this idempotency key, with the hash of its body."""
-    row = connection.execute(_BY_KEY, {"wanted": key}).one_or_none()
+def by_key(connection: Connection, owner: str, key: str) -> tuple[Record, str] | None:
+    """The command of this owner's idempotency key, with the hash of its body."""
+    row = connection.execute(_BY_KEY, {"wanted": _owned(owner, key)}).one_or_none()
     return None if row is None else (_record(row), str(row.body_hash))
 
 
@@ -71,10 +72,16 @@ def recent(connection: Connection, *, device: str, state: State | None, limit: i
     return [_record(row) for row in connection.execute(query)]
 
 
-def since(connection: Connection, created_ms: int) -> list[Record]:
-    """Every command made after this time."""
-    query = select(_t).where(_t.c.created_ms > created_ms)
+def since(connection: Connection, time_ms: int) -> list[Record]:
+    """Every command made or first sent after this time, the oldest first."""
+    query = (
+        select(_t).where((_t.c.created_ms > time_ms) | (_t.c.sent_ms > time_ms)).order_by(_t.c.id)
+    )
     return [_record(row) for row in connection.execute(query)]
+
+
+def _owned(owner: str, key: str) -> str:
+    return f"{owner}{_OWNER_END}{key}"
 
 
 def unfinished(connection: Connection) -> list[tuple[Record, Life, Before, int]]:
@@ -125,7 +132,7 @@ def add(connection: Connection, record: Record, body_hash: str, uptime_ms: int) 
         "arguments": canonical(dict(record.arguments)),
         "body_hash": body_hash,
         "actor": record.actor,
-        "key": record.key,
+        "key": _owned(record.owner, record.key),
         "cause": record.cause,
         "priority": int(record.priority),
         "state": str(record.state),
@@ -197,7 +204,7 @@ def begin_attempt(
 def end_attempt(
     connection: Connection, command: str, number: int, outcome: Outcome, time_ms: int
 ) -> None:
-    """What a try came to, with its frames."""
+    """What a try came to."""
     row = {
         "of": command,
         "ended": number,
@@ -206,19 +213,27 @@ def end_attempt(
         "reason": outcome.reason,
     }
     connection.execute(_END, row)
-    frames = [
+
+
+def add_frames(connection: Connection, command: str, attempt: int, frames: Sequence[Frame]) -> None:
+    """What was on the wire of a try, after what is kept of it already."""
+    if not frames:
+        return
+    f = tables.frames
+    kept = select(func.count()).where(f.c.command == command, f.c.attempt == attempt)
+    first = connection.execute(kept).scalar_one()
+    added = [
         {
             "command": command,
-            "attempt": number,
+            "attempt": attempt,
             "place": place,
             "time_ms": frame.time_ms,
             "outgoing": frame.outgoing,
             "data": frame.data,
         }
-        for place, frame in enumerate(outcome.frames)
+        for place, frame in enumerate(frames, first)
     ]
-    if frames:
-        connection.execute(insert(tables.frames), frames)
+    connection.execute(insert(f), added)
 
 
 def attempts(connection: Connection, command: str) -> list[tuple[Attempt, tuple[Frame, ...]]]:
@@ -239,6 +254,21 @@ def attempts(connection: Connection, command: str) -> list[tuple[Attempt, tuple[
         )
         for row in rows.all()
     ]
+
+
+def hold(connection: Connection, record: Record, expires_ms: int, time_ms: int) -> Record:
+    """One that was never sent must wait for a second person; raises StoreDamaged when it waits no more."""
+    changed = connection.execute(
+        update(_t)
+        .where(_t.c.id == record.id, _t.c.state == str(State.QUEUED), ~_t.c.held)
+        .values(held=True, expires_ms=expires_ms)
+    )
+    if changed.rowcount != 1:
+        raise StoreDamaged(f"command {record.id} is not queued any more")
+    before = canonical({"held": False, "expires_ms": record.expires_ms})
+    after = canonical({"held": True, "expires_ms": expires_ms})
+    _note(connection, record, "hub", "held", before, after, time_ms)
+    return replace(record, held=True, expires_ms=expires_ms)
 
 
 def approve(
@@ -293,7 +323,8 @@ def _record(row: Row[tuple[object, ...]]) -> Record:
         arguments=json.loads(row.arguments),
         actor=row.actor,
         cause=row.cause,
-        key=row.key,
+        owner=row.key.partition(_OWNER_END)[0],
+        key=row.key.partition(_OWNER_END)[2],
         priority=Priority(row.priority),
         state=State(row.state),
         reason=row.reason,

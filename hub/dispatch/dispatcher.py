@@ -91,7 +91,7 @@ class Dispatcher:
 
     def answered_late(self, link: str, device: str, command: str, outcome: Outcome) -> None:
         """An answer came after its try was given up; it counts only for the open command it names."""
-        found = self._commands.find(command) if self._commands else None
+        found = self._commands.open.get(command) if self._commands else None
         if found is None:
             self.counters["late answer to nothing open"] += 1
         elif (found.device.link, found.device.id) != (link, device):
@@ -99,7 +99,8 @@ class Dispatcher:
         elif len(found.late) >= _LATE_MAX:
             self.counters["late answers too many"] += 1
         else:
-            found.late.append(AnsweredLate(answer=outcome.answer, reason=outcome.reason))
+            answer, reason = outcome.answer, outcome.reason
+            found.late.append(AnsweredLate(answer=answer, reason=reason, frames=outcome.frames))
             self._wake(device)
 
     def _wake(self, device: str) -> None:
@@ -171,7 +172,9 @@ class Dispatcher:
                     )
 
     def _is_over(self, command: OpenCommand, now_s: float) -> bool:
-        return not command.life.doubts and (bool(command.stop) or now_s >= command.deadline_s)
+        if command.life.doubts or command.deciding:
+            return False
+        return bool(command.stop) or now_s >= command.deadline_s
 
     async def _expire(self, command: OpenCommand, commands: Commands) -> None:
         if command.stop:

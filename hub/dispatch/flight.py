@@ -8,11 +8,20 @@ from enum import Enum, auto
 from functools import partial
 
 from hub.clock import Clock
-from hub.command import Answer, Command, Hazard, Offline, Outcome, Repeat, State, is_seen
+from hub.command import (
+    Answer,
+    Command,
+    Hazard,
+    Offline,
+    Outcome,
+    Repeat,
+    State,
+    is_seen,
+)
 from hub.commands import Before, Book, CommandError, OpenCommand
 from hub.commands.life import Denied, Over, Shown, broken_off, may_try_again, pause_s
 from hub.commands.order import canonical, checked
-from hub.dispatch.guard import guarded
+from hub.dispatch.guard import guarded, may_be_called_off
 from hub.dispatch.lane import Lane, Rules, Watch, Wire
 from hub.dispatch.last_words import LastWords
 from hub.errors import StoreError
@@ -27,9 +36,11 @@ RECOVERY_LOOK_S = 30.0  # links must come up first
 REQUIRED_FRESH_S = (
     5.0  # from the reading that shows what it requires to the last moment of the send
 )
+OPENING_WAITS_S = 1.0  # for the answer to another try, and for the look after another opening
 AWAY_PAUSE_S = 0.5
 STORE_PAUSE_S = 1.0
 ALREADY_SO = "it was already so"
+NO_ANSWER = "it never answered: somebody else may have done what is seen"
 NO_CHANGE = "it was not seen otherwise before: nothing shows that this command did it"
 
 
@@ -64,6 +75,7 @@ class Flight:
         self._rules = rules
         self._registry = registry
         self._looked_s = 0.0
+        self._told_s = 0.0
         self._last_words = last_words
 
     async def run(self) -> None:
@@ -91,9 +103,6 @@ class Flight:
     async def _clear(self, arguments: dict[str, Scalar]) -> Clearance:
         """Check everything that must hold before the wire, and fill what the device must say first."""
         command, now_s = self._command, self._clock.monotonic_s()
-        if command.stop:
-            await self._stop()
-            return Clearance.NO
         if now_s >= command.deadline_s:
             if not command.life.doubts:
                 await self._end(None)
@@ -111,11 +120,27 @@ class Flight:
             return clearance
         if command.spec.repeat is Repeat.NEVER and self._before(arguments) is Before.UNSEEN:
             await self._fresh({expect.point for expect in command.spec.confirm}, BEFORE_LOOK_S)
-        forbidden = self._forbidden()  # looking took its time
-        return await self._deny(forbidden) if forbidden else Clearance.GO
+        if forbidden := self._forbidden():  # looking took its time
+            return await self._deny(forbidden)
+        if not self._rules.holds(command.spec, command.device.id, command.record.id):
+            return Clearance.GO
+        return await self._hold()
+
+    async def _hold(self) -> Clearance:
+        """Too many others went while it waited: a second person must decide."""
+        command = self._command
+        if command.life.doubts:
+            return Clearance.NO
+        try:
+            await self._book.hold(command, self._rules.approval_s)
+        except StoreError:
+            return self._wait(STORE_PAUSE_S)
+        return Clearance.WAIT
 
     def _forbidden(self) -> str:
         device, spec = self._command.device, self._command.spec
+        if self._command.stop:
+            return self._command.stop
         if self._registry.only_observes(device):
             return f"link {device.link} only observes"
         return self._rules.forbids(spec.hazard) or self._rules.unproven(device, spec)
@@ -165,7 +190,7 @@ class Flight:
         watch = self._lane.watch = Watch(clock)
         end_s = min(command.deadline_s, clock.monotonic_s() + patience_s)
         while not points <= {*watch.values} and (now_s := clock.monotonic_s()) < end_s:
-            if command.stop or self._lane.is_overtaken(command, now_s):
+            if command.stop or self._gives_way(now_s) or self._lane.is_overtaken(command, now_s):
                 break
             self._wire.refresh(command.device.link, command.device.id)
             await self._lane.rest(min(end_s, now_s + LOOK_PERIOD_S), clock)
@@ -211,14 +236,29 @@ class Flight:
             priority=command.record.priority,
             nonce=command.record.nonce,
         )
+        self._told_s = self._clock.monotonic_s()
         execute = partial(self._wire.execute, command.device.link, telling)
         try:
             async with asyncio.timeout(left_s + ANSWER_MAX_S):
-                if spec.hazard is not Hazard.CLOSE:
-                    return await execute()
-                return await guarded(execute(), partial(self._rules.forbids, spec.hazard))
+                if may_be_called_off(command.device, spec):
+                    return await guarded(execute(), partial(self._called_off, spec.hazard))
+                return await execute()
         except TimeoutError:
             return Outcome(answer=Answer.SILENT, reason="the driver gave no answer")
+
+    def _called_off(self, hazard: Hazard) -> str:
+        """Why the try under way shall not be waited for; empty when it shall."""
+        if hazard is Hazard.CLOSE and (barred := self._command.stop or self._rules.forbids(hazard)):
+            return barred
+        now_s = self._clock.monotonic_s()
+        is_slow = now_s >= self._told_s + OPENING_WAITS_S
+        return "an opening waits" if is_slow and self._gives_way(now_s) else ""
+
+    def _gives_way(self, now_s: float) -> bool:
+        """Whether an opening waits, which no look keeps but the first second of that after another one."""
+        command = self._command
+        is_kept = command.spec.hazard is Hazard.OPEN and now_s < self._told_s + OPENING_WAITS_S
+        return not is_kept and self._lane.has_opening(now_s)
 
     async def _prove(self) -> bool:
         """Look until it is shown or the policy has no more to say; returns whether to try once more."""
@@ -246,7 +286,15 @@ class Flight:
         acknowledged = command.life.state is State.ACKNOWLEDGED
         if command.spec.repeat is Repeat.NEVER or (acknowledged and not command.spec.confirm):
             return True
-        return bool(command.stop) or self._lane.is_overtaken(command, now_s)
+        if command.stop or self._gives_way(now_s) or self._is_in_vain():
+            return True
+        return self._lane.is_overtaken(command, now_s)
+
+    def _is_in_vain(self) -> bool:
+        """Whether it is as it should be, and that proves nothing: looking longer shows no more."""
+        command = self._command
+        seen = is_seen(command.spec.confirm, self._lane.watch.values, command.record.arguments)
+        return bool(seen and self._proves_nothing())
 
     def _is_gone(self) -> bool:
         """Whether nothing can be seen of the device any more."""
@@ -278,9 +326,8 @@ class Flight:
         look_s = clock.monotonic_s()
         while not await self._is_ended() and (now_s := clock.monotonic_s()) < end_s:
             told = self._shown()
-            if self._is_gone() or (
-                told is not None if is_last else self._lane.is_overtaken(command, now_s)
-            ):
+            is_done = told is not None if is_last else self._lane.is_overtaken(command, now_s)
+            if is_done or self._is_gone() or self._gives_way(now_s):
                 return
             if now_s >= look_s:
                 self._wire.refresh(command.device.link, command.device.id)
@@ -308,20 +355,30 @@ class Flight:
         """Whether the device shows that it is done.
 
         A state proves itself, whoever brought it about. What must not happen twice is proved by a change:
-        the device must have been seen otherwise, before the send or after it.
+        the device must have been seen otherwise, before the send or after it. And while no answer came,
+        it is proved only by a point that names the command: somebody else may have opened, or bought.
         """
         command = self._command
         shown = is_seen(command.spec.confirm, self._lane.watch.values, command.record.arguments)
         if shown is False:
             command.was_otherwise = True
-        if shown and command.spec.repeat is Repeat.NEVER and not command.was_otherwise:
+        if shown and self._proves_nothing():
             return None
         return shown
+
+    def _proves_nothing(self) -> str:
+        """Why the state that was wished for proves nothing of this command; empty when it does."""
+        command, spec = self._command, self._command.spec
+        if spec.repeat is Repeat.NEVER and not command.was_otherwise:
+            return NO_CHANGE
+        is_once = spec.repeat is Repeat.NEVER or spec.hazard is Hazard.CREDIT
+        is_answered = command.life.state is State.ACKNOWLEDGED
+        return NO_ANSWER if is_once and not is_answered and not spec.is_named else ""
 
     async def _end(self, shown: bool | None, *, certain: bool = False, reason: str = "") -> None:
         command, values = self._command, self._lane.watch.values
         if shown is None and is_seen(command.spec.confirm, values, command.record.arguments):
-            reason = NO_CHANGE
+            reason = self._proves_nothing()
         reason = reason or command.stop
         await self._book.note(self._command, Over(shown=shown, certain=certain, reason=reason))
 

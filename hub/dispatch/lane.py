@@ -10,6 +10,7 @@ from typing import Protocol
 from hub.clock import Clock
 from hub.command import Command, CommandSpec, Expect, Hazard, Outcome
 from hub.commands import OpenCommand
+from hub.commands.opposites import undoes
 from hub.model import Device, Reading
 from hub.points import Scalar
 
@@ -34,6 +35,13 @@ class Rules(Protocol):
 
     def forbids(self, hazard: Hazard) -> str:
         """Why a command of this hazard may not be sent now; empty when it may."""
+
+    def holds(self, spec: CommandSpec, device: str, command: str) -> bool:
+        """Whether it must wait for a second person now; if not it is counted."""
+
+    @property
+    def approval_s(self) -> float:
+        """How long what is held waits for its second person."""
 
     def unproven(self, device: Device, spec: CommandSpec) -> str:
         """Why this device may not be told what its product takes only as an assumption; empty when it may."""
@@ -102,7 +110,11 @@ class Lane:
         self.moved = asyncio.Event()
 
     def add(self, command: OpenCommand) -> None:
-        """One more waits, or one that waits may go now."""
+        """One more waits, or one that waits may go now: what it undoes must go no further."""
+        if not command.record.held:
+            for other in (*self.waiting, *([self.flying] if self.flying else [])):
+                if not other.recovered and undoes(command, other):
+                    other.stop = other.stop or f"overtaken by {command.record.id}"
         if command not in self.waiting and command is not self.flying:
             self.waiting.append(command)
         self.moved.set()
@@ -119,18 +131,26 @@ class Lane:
             for command in self.waiting
             if command.stop or (not command.record.held and self._ready_s(command) <= now_s)
         ]
-        return min(
-            ready, key=lambda one: (not one.stop, not one.recovered, one.urgency), default=None
-        )
+        return min(ready, key=lambda one: (not one.stop, one.urgency), default=None)
 
     def is_overtaken(self, command: OpenCommand, now_s: float) -> bool:
         """Whether something strictly more urgent could go now, or anything, after a mere look back."""
         return any(
-            (command.recovered > other.recovered or other.record.priority < command.record.priority)
-            and not (other.record.held or other.stop)
-            and other.not_before_s <= now_s < other.deadline_s
-            for other in self.waiting
+            command.recovered > other.recovered or other.record.priority < command.record.priority
+            for other in self._could_go(now_s)
         )
+
+    def has_opening(self, now_s: float) -> bool:
+        """Whether an opening waits that could go now."""
+        return any(other.spec.hazard is Hazard.OPEN for other in self._could_go(now_s))
+
+    def _could_go(self, now_s: float) -> list[OpenCommand]:
+        return [
+            command
+            for command in self.waiting
+            if not (command.record.held or command.stop)
+            and command.not_before_s <= now_s < command.deadline_s
+        ]
 
     def wakes_s(self, now_s: float) -> float:
         """When the next of those that wait may go, or is over."""

@@ -154,7 +154,7 @@ def _set_up_reader(connection: sqlite3.Connection) -> None:
 
 def writing_engine(url: URL) -> Engine:
     """An engine with the one connection that writes a file."""
-    engine = create_engine(url, poolclass=StaticPool)
+    engine = create_engine(url, poolclass=StaticPool, hide_parameters=True)
     _on_connect(engine, _set_up_writer, "BEGIN IMMEDIATE")
     return engine
 
@@ -167,7 +167,7 @@ def reading_engine(url: URL) -> Engine:
             from hub.ledger import postgresql
         return postgresql.reading_engine(url)
     only = URL.create("sqlite", database=path.as_uri(), query={"mode": "ro", "uri": "true"})
-    engine = create_engine(only)
+    engine = create_engine(only, hide_parameters=True)
     _on_connect(engine, _set_up_reader, "BEGIN")
     return engine
 

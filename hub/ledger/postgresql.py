@@ -45,7 +45,7 @@ _SETTINGS = {  # of the server, for a session; the last three so that it notices
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
 }
-_END = "SELECT coalesce((SELECT hash FROM audit_head), '')"
+_END = "SELECT coalesce((SELECT number || ' ' || hash FROM audit_head), '')"
 _SEAL = f"SELECT pg_current_xact_id_if_assigned()::text, ({_END})"
 
 
@@ -105,6 +105,7 @@ def reading_engine(url: URL) -> Engine:
         isolation_level="REPEATABLE READ",
         execution_options={"postgresql_readonly": True},
         pool_pre_ping=True,
+        hide_parameters=True,
     )
     event.listen(engine, "connect", lambda session, _: _set_up(session))
     event.listen(engine, "before_cursor_execute", _on_execute, retval=True)
@@ -137,6 +138,7 @@ class ServerBooks:
             pool_size=1,
             max_overflow=0,
             pool_pre_ping=True,
+            hide_parameters=True,
         )
         event.listen(self._engine, "before_cursor_execute", _on_execute, retval=True)
 
@@ -177,8 +179,9 @@ class ServerBooks:
 
     def hang_up(self) -> None:
         """Give up a server that does not answer; for any thread. What is under way fails."""
-        self._refusal = f"{self.name}: no answer"
-        self._next_try_s = self._clock.monotonic_s() + _FIRST_PAUSE_S
+        if not self._barred:
+            self._refusal = f"{self.name}: no answer"
+            self._next_try_s = self._clock.monotonic_s() + _FIRST_PAUSE_S
         for session in tuple(self._sessions):
             with (
                 suppress(OSError, psycopg.Error),
@@ -242,9 +245,17 @@ class ServerBooks:
             state = "aborted"
         if state == "in progress":
             raise StoreError(f"{self.name}: the COMMIT before is still under way")
-        self._committed = state == "committed"
+        # A server that crashed may have given the number to another; the end of the chain is nobody else's.
+        moved = seal.end != self._end
+        self._committed = state == "committed" and (not moved or _stands(session, seal.end))
         self._end = seal.end if self._committed else self._end
         self._seal = None
+
+
+def _stands(session: psycopg.Connection, end: str) -> bool:
+    """Whether the audit has this row."""
+    number, _, hashed = end.partition(" ")
+    return _one(session, f"SELECT hash FROM audit WHERE number = {int(number)}") == hashed
 
 
 def _one(session: psycopg.Connection, query: str) -> object:

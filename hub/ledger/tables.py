@@ -40,10 +40,11 @@ commands = Table(
     Column("arguments", Text, nullable=False),
     Column("body_hash", Text, nullable=False),
     Column("actor", Text, nullable=False),
-    Column("key", Text, nullable=False, unique=True),  # the caller's, kept for ever
+    # Its owner's name, a line break, and the owner's own key: unique for each owner, kept for ever.
+    Column("key", Text, nullable=False, unique=True),
     _text("cause"),
     Column("priority", Integer, nullable=False),
-    Column("state", Text, nullable=False, index=True),
+    Column("state", Text, nullable=False),
     _text("reason"),
     Column("held", Boolean, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
@@ -58,7 +59,10 @@ commands = Table(
     _text("nonce"),
     _text("proof"),
     _text("resolution"),  # what a person found out of one that ended unknown
-    Index("ix_commands_device", "device", "created_ms"),
+    Index("ix_commands_state", "state", "id"),
+    Index("ix_commands_device", "device", "id"),
+    Index("ix_commands_created", "created_ms"),
+    Index("ix_commands_sent", "sent_ms"),
 )
 
 attempts = Table(
@@ -134,6 +138,7 @@ api_keys = Table(
     Column("hash", Text, nullable=False),  # argon2 of the secret part
     Column("role", Text, nullable=False),
     Column("place", Text, nullable=False),  # a building, or "*"
+    _text("maker"),  # the actor who made it
     Column("created_ms", BigInteger, nullable=False),
     _time("expires_ms"),
     _time("revoked_ms"),

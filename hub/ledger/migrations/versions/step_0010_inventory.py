@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0010"
-down_revision = "0004"
+down_revision = "0005"
 _DEVICE_WORDS = ("building", "floor", "room", "circuit", "period_s", "settings", "note")
 
 
