@@ -117,7 +117,7 @@ class Daemon:
                 ledger=self._ledger,
                 journal=self._journal,
                 clock=self._clock,
-                device=control.registry.device,
+                profiles=lambda: self._keeper.site.profiles,
             )
             others = [
                 *await self._open_api(tasks, control, overview),

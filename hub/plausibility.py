@@ -24,6 +24,7 @@ _STEP_MARGIN = 1.2  # over rated power, because meters round and clocks drift
 _STEP_SLACK = (
     100  # in the counter's unit: the coarsest step of float32 counters, several times over
 )
+_END_SHARE = 0.01
 _RESET_PROOFS = 3  # readings that agree with each other before a fallen counter is a new beginning
 ANEW = "counter begins anew"  # under `uncertain`: what it says beyond its last word was not counted
 _ENERGY_UNITS = frozenset({"Wh", "varh", "VAh"})
@@ -185,7 +186,10 @@ def believed_step(rule: Rule, before: int, after: int, passed_ms: int) -> int | 
     if _step_is_possible(rule, after - before, passed_ms):
         return after - before
     wrapped = round(after + rule.rollover - before)
-    return wrapped if rule.rollover and _step_is_possible(rule, wrapped, passed_ms) else None
+    # Of unknown power: a fall from anywhere but near its end is a reset, not a hundred years of use.
+    near_end = bool(rule.step_per_s) or wrapped <= rule.rollover * _END_SHARE
+    believed = rule.rollover and near_end and _step_is_possible(rule, wrapped, passed_ms)
+    return wrapped if believed else None
 
 
 def _step_is_possible(rule: Rule, step: float, passed_ms: int) -> bool:

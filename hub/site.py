@@ -47,7 +47,7 @@ _SITE_KEYS = ("name", "timezone", "links", "buildings", "safety")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Site:
-    """A campus as installed: every link with its devices."""
+    """A campus as installed: every link with its devices; `profiles` are all products it may name."""
 
     name: str
     timezone: ZoneInfo
@@ -55,6 +55,7 @@ class Site:
     folder: Path
     safety: SafetyRules = field(default_factory=SafetyRules)
     buildings: Buildings = field(default_factory=Buildings)
+    profiles: ProfileLibrary = field(default_factory=lambda: ProfileLibrary(()), compare=False)
 
     def devices(self) -> Iterator[Device]:
         """Every device of every link."""
@@ -108,6 +109,7 @@ def site_of(files: SiteFiles) -> Site:
         folder=folder,
         safety=safety,
         buildings=around.buildings,
+        profiles=around.profiles,
     )
 
 

@@ -214,8 +214,8 @@ async def journal(tmp_path: Path, clock: VirtualClock) -> AsyncIterator[Journal]
 
 
 def figures(ledger: Ledger, journal: Journal, clock: VirtualClock, folder: Path) -> Figures:
-    devices = {device.id: device for device in load_site(folder).devices()}
-    return Figures(ledger=ledger, journal=journal, clock=clock, device=devices.get)
+    site = load_site(folder)
+    return Figures(ledger=ledger, journal=journal, clock=clock, profiles=lambda: site.profiles)
 
 
 async def say(journal: Journal, device: str, at_ms: int, value: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, TypeAlias
 
 from fastapi import APIRouter, Path, Query
@@ -13,8 +14,9 @@ from hub.api.rights import EVERYONE, INSTALLERS, Who, allow
 from hub.api.shapes import Asked, DeviceId, Given, Shown, TimeMs
 from hub.auth import EVERYWHERE
 from hub.inventory.bindings import Binding, Chosen, Figure, find_bindings
-from hub.inventory.counts import UNIT, meters_of
+from hub.inventory.counts import UNIT, meter_of, meters_of
 from hub.inventory.figures import in_turns
+from hub.inventory.installed import known_devices
 from hub.inventory.late import Entry, Misfit, Overlap, Planned, Wish, end_binding
 from hub.inventory.use import By, Use, edges, reckon
 from hub.model import Place
@@ -246,8 +248,10 @@ async def get_use(
     if not found:
         raise NOT_FOUND
     moments = _moments(parts, asked)
-    latest = await parts.journal.latest({binding.device for binding in found})
-    meters = meters_of({binding.device for binding in found}, parts.registry.device, latest)
+    names = {binding.device for binding in found}
+    products = partial(known_devices, names=names, profiles=parts.keeper.site.profiles)
+    devices = await parts.ledger.read(products)
+    meters = meters_of(names, devices, await parts.journal.latest(names))
     use = await in_turns(reckon(parts.journal.query, found, meters, moments))
     return _use(building, room, use)
 
@@ -268,7 +272,7 @@ def _place(parts: ApiParts, given: BindingGiven) -> Place:
 def _counts(parts: ApiParts, name: str) -> bool:
     """Whether a device has a counter; one that is gone is held to have had one."""
     device = parts.registry.device(name)
-    return device is None or bool(meters_of([name], parts.registry.device, {}))
+    return device is None or meter_of(name, device, None) is not None
 
 
 def _refused(error: Misfit | Overlap | Planned, where: str) -> Problem:

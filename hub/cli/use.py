@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -19,8 +19,8 @@ from hub.clock import SystemClock
 from hub.config import load_config
 from hub.errors import ConfigError
 from hub.inventory.bindings import Binding, Chosen, find_bindings
-from hub.inventory.counts import UNIT, meters_of
-from hub.inventory.installed import running_site
+from hub.inventory.counts import UNIT, Meter, meters_of
+from hub.inventory.installed import known_devices, running_site
 from hub.inventory.use import By, Use, edges, reckon
 from hub.journal import JournalReader
 from hub.ledger import open_reader
@@ -81,24 +81,27 @@ def use(
     )
     with open_reader(config_place(config)) as connection:
         found = find_bindings(connection, chosen)
+        names = {binding.device for binding in found}
+        devices = known_devices(connection, names, site.profiles)
     moments = edges(start_ms, end_ms, by, site.timezone)
     with JournalReader(load_config(config).data / "journal.db") as reader:
         try:
-            rows = list(_rows(reader, site, found, moments))
+            meters = meters_of(names, devices, reader.latest(names))
+            rows = list(_rows(reader, found, meters, moments))
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_STOPPED) from None
     _print(rows, site, json=json)
 
 
 def _rows(
-    reader: JournalReader, site: Site, found: list[Binding], moments: tuple[int, ...]
+    reader: JournalReader,
+    found: list[Binding],
+    meters: Mapping[str, Meter],
+    moments: tuple[int, ...],
 ) -> Iterator[UseRow]:
     rooms: dict[tuple[str, str], list[Binding]] = {}
     for binding in found:
         rooms.setdefault((binding.place.building, binding.place.room), []).append(binding)
-    devices = {device.id: device for device in site.devices()}
-    names = {binding.device for binding in found}
-    meters = meters_of(names, devices.get, reader.latest(names))
     shown = Console(stderr=True)
     silent = len(rooms) < 2 or not shown.is_terminal
     work = track(sorted(rooms), description="rooms", console=shown, transient=True, disable=silent)

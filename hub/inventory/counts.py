@@ -6,7 +6,7 @@ it found.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -60,7 +60,7 @@ Counts: TypeAlias = Generator[None, None, list[Count]]
 def meter_of(name: str, device: Device | None, latest: Latest | None) -> Meter | None:
     """The counter of a device; None where it has none.
 
-    Of a device that is installed no more the product is not known: its counter is the one it told of.
+    Where the product is not known any more, its counter is the one it told of.
     """
     told = device.profile.points if device else latest.values if latest else {}
     point = next((point for point in COUNTERS if point in told), None)
@@ -73,10 +73,10 @@ def meter_of(name: str, device: Device | None, latest: Latest | None) -> Meter |
 
 
 def meters_of(
-    names: Iterable[str], device: Callable[[str], Device | None], latest: Mapping[str, Latest]
+    names: Iterable[str], devices: Mapping[str, Device], latest: Mapping[str, Latest]
 ) -> dict[str, Meter]:
     """The counters of those of these devices that have one, by device."""
-    found = {name: meter_of(name, device(name), latest.get(name)) for name in names}
+    found = {name: meter_of(name, devices.get(name), latest.get(name)) for name in names}
     return {name: meter for name, meter in found.items() if meter}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -15,11 +15,13 @@ from hub.clock import Clock
 from hub.errors import StoreError
 from hub.inventory.bindings import Binding, Figure, binding_of
 from hub.inventory.counts import Count, Meter, Past, first_within, last_within, meter_of
+from hub.inventory.installed import known_devices
 from hub.journal import Journal, Latest
 from hub.ledger import Ledger
 from hub.ledger.tables import bindings
 from hub.model import Device
 from hub.plausibility import CLOCK_EARLY_MS
+from hub.profile_file import ProfileLibrary
 
 PERIOD_S = 10.0
 WAIT_MS = CLOCK_EARLY_MS + 86_400_000  # nothing later than this is believed of a binding's time
@@ -52,12 +54,12 @@ class Figures:
         ledger: Ledger,
         journal: Journal,
         clock: Clock,
-        device: Callable[[str], Device | None],
+        profiles: Callable[[], ProfileLibrary],
     ) -> None:
         self._ledger = ledger
         self._journal = journal
         self._clock = clock
-        self._device = device
+        self._profiles = profiles
 
     async def run(self) -> None:
         """Look every ten seconds, until cancelled; a store that refuses is asked again."""
@@ -75,21 +77,29 @@ class Figures:
     async def note(self) -> int:
         """Note what can be noted now; returns of how many bindings."""
         now_ms = self._clock.now_ms()
+        profiles = self._profiles()
         lacking = await self._ledger.read(lambda connection: _lacking(connection, now_ms))
         noted = 0
         for start in range(0, len(lacking), _STEP):
-            found = await self._search(lacking[start : start + _STEP], now_ms)
+            step = lacking[start : start + _STEP]
+            names = {binding.device for binding in step}
+            devices = await self._ledger.read(
+                partial(known_devices, names=names, profiles=profiles)
+            )
+            found = await self._search(step, devices, now_ms)
             if found:
                 await self._ledger.run(partial(_note, found=found))
             noted += len(found)
         return noted
 
-    async def _search(self, step: list[Binding], now_ms: int) -> list[_Found]:
+    async def _search(
+        self, step: list[Binding], devices: Mapping[str, Device], now_ms: int
+    ) -> list[_Found]:
         latest = await self._journal.latest({binding.device for binding in step})
         found = []
         for binding in step:
             name = binding.device
-            meter = meter_of(name, self._device(name), latest.get(name))
+            meter = meter_of(name, devices.get(name), latest.get(name))
             if meter is None or not _has_spoken(latest.get(name), meter, binding):
                 continue
             one = await in_turns(_ends(self._journal.query, meter, binding, now_ms))

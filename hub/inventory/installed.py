@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from hub.errors import ConfigError, StoreDamaged
 from hub.ledger import open_reader
 from hub.ledger.tables import devices, inventories
 from hub.model import Device, Place
+from hub.profile_file import ProfileLibrary
 from hub.site import Site, load_site, site_of
 from hub.site_files import SiteFiles, unpack
+
+_NAMES_AT_ONCE = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,6 +122,28 @@ def is_retired(connection: Connection, device: str) -> bool:
     """Whether there was a device of this id, and is none any more."""
     gone = (devices.c.id == device) & devices.c.retired_ms.is_not(None)
     return connection.scalar(select(func.count()).select_from(devices).where(gone)) == 1
+
+
+def known_devices(
+    connection: Connection, names: Iterable[str], profiles: ProfileLibrary
+) -> dict[str, Device]:
+    """Those of these devices that were ever applied, also retired ones, while their products are known."""
+    wanted = sorted(names)
+    found: dict[str, Device] = {}
+    for start in range(0, len(wanted), _NAMES_AT_ONCE):
+        some = devices.c.id.in_(wanted[start : start + _NAMES_AT_ONCE])
+        for row in connection.execute(select(devices).where(some)):
+            settings = dict(part.split("=", 1) for part in row.settings.split(";") if part)
+            with suppress(ConfigError):
+                profile = profiles.get(row.profile, settings, place="ledger")
+                found[row.id] = Device(
+                    id=row.id,
+                    profile=profile,
+                    link=row.link,
+                    address=row.address,
+                    period_s=float(row.period_s or profile.period_s),
+                )
+    return found
 
 
 def find_installed(ledger: Path | URL, folder: Path) -> Installed:
