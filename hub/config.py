@@ -6,7 +6,6 @@ Every key may be overridden by an environment variable of the same path: `DORMHU
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +16,8 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from hub.errors import ConfigError, ConfigErrors, unreadable
+from hub.site_files import text_of
+from hub.toml_table import toml_document
 
 HUB_FILE = "hub.toml"
 ENVIRONMENT_PREFIX = "DORMHUB_"
@@ -159,8 +160,8 @@ def _check_ledger(path: Path, text: str) -> None:
 def _override(document: dict[str, object], path: list[str], text: str) -> None:
     """Set one key from the environment; TOML words where they parse, else plain text."""
     try:
-        value: object = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value: object = toml_document("environment", f"value = {text}")["value"]
+    except ConfigError:
         value = text
     table = document
     for name in path[:-1]:
@@ -181,13 +182,10 @@ def load_config(folder: Path, environment: Mapping[str, str] = os.environ) -> Hu
     document: dict[str, object] = {}
     if path.exists():
         try:
-            document = tomllib.loads(path.read_text("utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                file=str(path), key="TOML", found=str(error), hint="mend the syntax"
-            ) from None
+            content = path.read_bytes()
         except OSError as error:
             raise unreadable(path, error) from None
+        document = toml_document(str(path), text_of(str(path), content))
     for name, text in environment.items():
         if name.startswith(ENVIRONMENT_PREFIX) and name not in _NO_KEYS_OF_FILES:
             key = name.removeprefix(ENVIRONMENT_PREFIX).lower()

@@ -156,6 +156,9 @@ class Daemon:
                 await self._keeper.apply(prune=False, actor="SIGHUP")
             except HubError as error:
                 _log.error("configuration refused, the old one stays", error=str(error))
+            except Exception as error:  # a mistake of the hub's own; the keeper has logged it
+                found = f"{type(error).__name__}: {error}"
+                _log.error("configuration not taken, the old one stays", error=found)
             notify("READY=1")
 
     async def _prepare(self, site: Site) -> Step:

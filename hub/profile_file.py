@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -20,7 +19,7 @@ from hub.points import POINTS, Point, PointType, Scalar, unit_factor, units_of
 from hub.profile import PointSpec, Profile, Setting
 from hub.setting_file import chosen_value, missing, read_settings
 from hub.site_files import text_of
-from hub.toml_table import Table, plain
+from hub.toml_table import Table, plain, toml_document
 
 PROFILE_GROUP = "dormhub.profiles"
 _PERIOD_S = 60.0
@@ -252,10 +251,7 @@ def read_profile(name: str, file: str, text: str) -> ProfileFile:
 
     The whole profile is checked as `example` gives it, so a bad one never waits for its first device.
     """
-    try:
-        document = tomllib.loads(text, parse_float=Decimal)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(file=file, key="TOML", found=str(error), hint="mend the syntax") from None
+    document = toml_document(file, text, parse_float=Decimal)
     settings = read_settings(file, Table(file, "", document).tables("settings"))
     profile = ProfileFile(id=name, file=file, document=document, settings=settings)
     profile.example()

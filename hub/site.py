@@ -20,7 +20,6 @@ key, what was found and what would be right. Nothing is half taken.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -41,6 +40,7 @@ from hub.site_files import (
     read_files,
     text_of,
 )
+from hub.toml_table import toml_document
 
 _SITE_KEYS = ("name", "timezone", "links", "buildings", "safety")
 
@@ -139,9 +139,7 @@ def _site_error(path: Path, key: str, found: str, hint: str) -> ConfigError:
 def _document(path: Path, content: bytes) -> dict[str, object]:
     """The site's file; without its links no device can be judged, so nothing else is read after a mistake."""
     try:
-        return tomllib.loads(text_of(str(path), content))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigErrors((_site_error(path, "TOML", str(error), "mend the syntax"),)) from None
+        return toml_document(str(path), text_of(str(path), content))
     except ConfigError as error:
         raise ConfigErrors((error,)) from None
 

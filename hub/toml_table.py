@@ -3,12 +3,64 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from fractions import Fraction
 
 from hub.errors import ConfigError
 from hub.points import Scalar
+
+_DEPTH_MAX = 32
+_INT_MIN, _INT_MAX = -(2**63), 2**64 - 1  # what registers hold
+_EXPONENT_MAX = 308  # of a float
+
+
+def toml_document(
+    file: str, text: str, *, parse_float: Callable[[str], object] = float
+) -> dict[str, object]:
+    """The document of a file's text; raises ConfigError for what is no TOML, or is past its bounds.
+
+    Whole numbers are of 64 bits and tables at most 32 deep, so that whoever reads on can show, compare and
+    convert whatever was found.
+    """
+    try:
+        document = tomllib.loads(text, parse_float=parse_float)
+    except RecursionError:
+        raise _no_toml(file, "nested too deep") from None
+    except (
+        ValueError
+    ) as error:  # also of a number with thousands of digits, which is no TOMLDecodeError
+        raise _no_toml(file, str(error)) from None
+    _check_bounds(file, document)
+    return document
+
+
+def _no_toml(file: str, found: str) -> ConfigError:
+    return ConfigError(file=file, key="TOML", found=found, hint="mend the syntax")
+
+
+def _check_bounds(file: str, document: Mapping[str, object]) -> None:
+    level: list[object] = [document]
+    for _ in range(_DEPTH_MAX):
+        if not level:
+            return
+        level = [part for item in level for part in _parts(file, item)]
+    if level:
+        raise _no_toml(file, "nested too deep")
+
+
+def _parts(file: str, item: object) -> list[object]:
+    """What stands in a table or a list; of a number only its bounds are looked at."""
+    if isinstance(item, dict):
+        return list(item.values())
+    if isinstance(item, list):
+        return item
+    if isinstance(item, int) and not _INT_MIN <= item <= _INT_MAX:
+        raise _no_toml(file, "a whole number beyond 64 bits")
+    if isinstance(item, Decimal) and item.is_finite() and abs(item.adjusted()) > _EXPONENT_MAX:
+        raise _no_toml(file, "a number beyond what a float can be")
+    return []
 
 
 class Table:

@@ -100,3 +100,43 @@ def test_an_unproven_command_that_the_site_allows_is_said_too(tmp_path: Path) ->
     assert (
         "unproven command, refused by [safety] allow_unproven: acrel_ddsy1352.power_limit" in said
     )
+
+
+UNREADABLE = [
+    pytest.param("x = " + "9" * 5_000, id="digits"),
+    pytest.param("x = 0x" + "f" * 5_000, id="hex"),
+    pytest.param("x = " + "[" * 5_000, id="brackets"),
+    pytest.param("[" + ".".join("a" * 5_000) + "]", id="dots"),
+]
+
+
+@pytest.mark.parametrize("name", ["hub.toml", "site.toml", "profiles/own_meter.toml"])
+@pytest.mark.parametrize("content", UNREADABLE)
+def test_what_no_toml_may_hold_is_a_mistake_like_any_other(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    folder = write_site(tmp_path, site=LINKS, devices=DEVICES)
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text(content, "utf-8")
+    result = check(folder)
+    assert result.exit_code == 1
+    assert f"{folder / name}: TOML: " in result.stderr
+    assert len(result.stderr) < 1_000
+
+
+@pytest.mark.parametrize("content", UNREADABLE)
+def test_neither_may_the_memory_of_imports(tmp_path: Path, content: str) -> None:
+    folder = write_site(tmp_path, site=LINKS, devices=DEVICES)
+    (folder / "import.toml").write_text(content, "utf-8")
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_text(DEVICES, "utf-8")
+    result = CliRunner().invoke(app, ["import", str(sheet), "--config", str(folder)])
+    assert result.exit_code == 2
+    assert "import.toml: TOML: " in result.stderr
+
+
+def test_a_number_that_no_float_can_be_is_a_mistake_of_its_profile(tmp_path: Path) -> None:
+    folder = write_site(tmp_path, site=LINKS, devices=DEVICES)
+    (folder / "profiles").mkdir()
+    (folder / "profiles" / "own.toml").write_text("rated_power_w = 1e999999999", "utf-8")
+    assert "beyond what a float can be" in check(folder).stderr

@@ -105,6 +105,29 @@ def test_a_restart_with_broken_files_runs_what_was_applied(tmp_path: Path) -> No
         assert "it does not exist" in said(hub).inventory.drift
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param("x = " + "9" * 5_000, id="digits"),
+        pytest.param("x = " + "[" * 5_000, id="deep"),
+    ],
+)
+@pytest.mark.parametrize("name", ["site.toml", "profiles/own.toml"])
+def test_no_content_of_a_file_ends_the_hub_or_keeps_it_from_starting(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    folder = site_of(tmp_path)
+    with hub_process(folder) as hub:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(content, "utf-8")
+        hub.reload()
+        wait_until(lambda: "configuration refused, the old one stays" in hub.log)
+        assert ask(hub, "POST", "/v1/inventory/apply", {}).status_code == 409
+        restarted(hub)
+        assert said(hub).unknown == 3
+        assert f"{name}: TOML: " in said(hub).inventory.drift
+
+
 def test_the_first_start_takes_the_files_and_says_so_in_the_audit(tmp_path: Path) -> None:
     with hub_process(site_of(tmp_path)) as hub:
         with open_reader(hub.data / "ledger.db") as connection:

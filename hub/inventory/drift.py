@@ -64,6 +64,9 @@ def _judge(files: SiteFiles) -> str:
         site_of(files)
     except ConfigError as error:
         return f"cannot be applied: {_first(error)}"
+    except Exception as error:  # whatever stands in files that nobody applied, what runs goes on
+        _log.exception("the files cannot be judged")
+        return f"cannot be applied: {type(error).__name__}"
     return "changed: see dormhub plan"
 
 

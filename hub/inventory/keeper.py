@@ -126,7 +126,7 @@ class Keeper:
                 await self._ledger.run(application.write)
                 self._site = site
                 self._inventory = application.inventory
-                touched = await step()
+                touched = await _gone_over(step)
             await self.drift.look(self.inventory.digest)
         _say(plan, self.inventory, actor, touched)
         return plan
@@ -153,12 +153,28 @@ class Keeper:
         return await self._ledger.read(partial(read_installed, folder=self._folder))
 
 
+class HalfTaken(HubError):
+    """The ledger has the new inventory, and what runs did not follow: only a new start is whole."""
+
+
+async def _gone_over(step: Step) -> tuple[str, ...]:
+    try:
+        return await step()
+    except Exception as error:
+        raise HalfTaken(f"{type(error).__name__}: {error}") from error
+
+
 async def _tell(done: asyncio.Future[Plan], work: Awaitable[Plan]) -> None:
+    """Hand the outcome to the caller, any mistake too: before the ledger has it, nothing was touched."""
     try:
         plan = await work
-    except HubError as error:
+    except Exception as error:
+        if not isinstance(error, HubError):
+            _log.exception("applying failed")
         if not done.done():
             done.set_exception(error)
+        if isinstance(error, HalfTaken):
+            raise  # ends the hub
     else:
         if not done.done():
             done.set_result(plan)

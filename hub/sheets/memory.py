@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from hub.errors import ConfigError, unreadable
 from hub.sheets.columns import COLUMNS, NOT_READ, column_of, word
+from hub.site_files import text_of
+from hub.toml_table import toml_document
 
 IMPORT_FILE = "import.toml"
 
@@ -17,13 +18,13 @@ def read_memory(folder: Path) -> dict[str, str]:
     """Headers as written, with the column each means; raises ConfigError."""
     path = folder / IMPORT_FILE
     try:
-        entries = tomllib.loads(path.read_text("utf-8")).get("columns", {})
+        content = path.read_bytes()
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise _wrong(path, "TOML", str(error)) from None
     except OSError as error:
         raise unreadable(path, error) from None
+    file = str(path)
+    entries = toml_document(file, text_of(file, content)).get("columns", {})
     if not isinstance(entries, dict):
         raise _wrong(path, "columns", f"found {entries!r}")
     for header, column in entries.items():
