@@ -15,6 +15,8 @@ from pathlib import Path
 
 import msgspec
 
+from hub.errors import HubError
+
 SOCKET_NAME = "hub.sock"
 ANSWER_TIMEOUT_S = 5.0
 _ANSWER_MAX_BYTES = 16 * 1024 * 1024
@@ -173,6 +175,26 @@ async def serve_status(data: Path, snapshot: Callable[[], Status]) -> None:
         await server.serve_forever()
     finally:
         (data / SOCKET_NAME).unlink(missing_ok=True)
+
+
+def is_served(data: Path) -> bool:
+    """Whether a hub keeps its data in this folder now, however busy it is.
+
+    Raises HubError when that cannot be told: to take "may not ask" for "none" would put a second master on
+    a bus.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX) as sock, _short(data) as address:
+            sock.settimeout(ANSWER_TIMEOUT_S)
+            sock.connect(address)
+    except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
+        return False
+    except OSError as error:
+        raise HubError(
+            f"{data / SOCKET_NAME}: {error.strerror or error}: whether a hub runs cannot be told; "
+            "ask as the user the hub runs as"
+        ) from None
+    return True
 
 
 def read_status(data: Path) -> Status | None:

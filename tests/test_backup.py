@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -31,7 +34,10 @@ def quiet(_: str) -> None:
 
 
 def kept(folder: Path) -> Whole:
-    return Whole(data=folder / "data", config=folder / "config")
+    """The two folders, with whatever databases there are."""
+    data = folder / "data"
+    stores = tuple(path.name for path in data.glob("*.db"))
+    return Whole(data=data, config=folder / "config", databases=stores)
 
 
 def made(folder: Path, passphrase: bytes = b"") -> Manifest:
@@ -188,7 +194,8 @@ def test_a_box_is_moved_with_its_keys_and_goes_on(tmp_path: Path) -> None:
     options = ("--passphrase-file", str(words), "--with-config")
     assert dormhub(new, "restore", target, "--check", *options[:2]).returncode == 0
     put = dormhub(new, "restore", target, *options)
-    assert (put.returncode, put.stderr) == (0, "")
+    assert put.returncode == 0
+    assert "revoke anew" in put.stderr
     with hub_process(new):
         listed = dormhub(new, "keys", "list", "--json")
         assert listed.returncode == 0
@@ -202,11 +209,52 @@ def test_a_killed_backup_leaves_no_half_file_under_its_name(tmp_path: Path) -> N
     folder = small(tmp_path) / "config"
     (tmp_path / "data/large").write_bytes(os.urandom(50_000_000))
     target = tmp_path / "out.backup"
-    command = [sys.executable, "-m", "hub.cli.main", "backup", str(target), "--config", str(folder)]
+    stores = (tmp_path / "data/journal.db", tmp_path / "data/ledger.db")
+    for store in stores:
+        sqlite3.connect(store).close()
+        store.touch()
+    command = [sys.executable, "-m", "hub.cli.main", "backup", str(target), "--unsealed"]
+    command += ["--config", str(folder)]
     backing = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_until(lambda: target.with_name("out.backup.new").exists())
     backing.send_signal(signal.SIGKILL)
     backing.wait(10)
     assert not target.exists()
-    assert dormhub(folder, "backup", str(target)).returncode == 0
-    assert len(check(target, b"").members) == 3
+    assert dormhub(folder, "backup", str(target), "--unsealed").returncode == 0
+    assert len(check(target, b"").members) == 5
+
+
+def test_a_box_without_its_stores_is_not_called_whole(tmp_path: Path) -> None:
+    folder = small(tmp_path) / "config"
+    refused = dormhub(folder, "backup", str(tmp_path / "out.backup"), "--unsealed")
+    assert refused.returncode == 2
+    assert "ledger.db is not there" in refused.stderr
+    assert not (tmp_path / "out.backup").exists()
+
+
+def test_an_open_backup_must_be_asked_for(tmp_path: Path) -> None:
+    refused = dormhub(small(tmp_path) / "config", "backup", str(tmp_path / "out.backup"))
+    assert refused.returncode == 2
+    assert "--unsealed" in refused.stderr
+
+
+def test_the_data_goes_where_the_restored_configuration_looks(tmp_path: Path) -> None:
+    small(tmp_path)
+    (tmp_path / "config/hub.toml").write_text(f'data = "{tmp_path / "srv/dormhub"}"\n')
+    made(tmp_path)
+    new = tmp_path / "box" / "config"
+    put = dormhub(new, "restore", str(tmp_path / "out.backup"), "--with-config")
+    assert put.returncode == 0
+    assert (tmp_path / "srv/dormhub/keys/secret.key").exists()
+    assert not (tmp_path / "box/data").exists()
+
+
+@pytest.mark.parametrize("name", ["data//outside", "data/./x", "data/../x", "/x", "other/x", "x"])
+def test_a_member_that_would_leave_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "out.backup"
+    with tarfile.open(path, "w") as tar:
+        info = tarfile.TarInfo()
+        info.name = name
+        tar.addfile(info, io.BytesIO())
+    with pytest.raises(StoreDamaged, match="does not belong"):
+        restore(path, data=tmp_path / "new", config=None, passphrase=b"", told=quiet)

@@ -63,6 +63,7 @@ class Shell:
         path = self.folder / block.name
         path.parent.mkdir(exist_ok=True)
         text = block.text.replace("192.0.2.11", "127.0.0.1").replace("4196", str(self.port))
+        text = text.replace("/var/lib/dormhub", str(self.folder / "data"))
         api = f'[api]\nlisten = "127.0.0.1:{free_port()}"\n' if path.name == "hub.toml" else ""
         path.write_text(text + api, "utf-8")
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
 
 from hub.cli.show import control_lines
+from hub.errors import HubError
 from hub.status import (
     SOCKET_NAME,
     ControlStatus,
@@ -15,6 +17,7 @@ from hub.status import (
     SinkStatus,
     Status,
     StoreStatus,
+    is_served,
     judge,
     read_status,
     serve_status,
@@ -148,3 +151,15 @@ async def test_a_folder_with_a_long_path_is_served_like_any_other(tmp_path: Path
     await asyncio.wait([serving])
     assert answer == status()
     assert list(deep.iterdir()) == []
+
+
+def test_no_hub_and_a_hub_that_cannot_be_asked_are_two_things(tmp_path: Path) -> None:
+    assert not is_served(tmp_path / "nowhere")
+    assert not is_served(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / SOCKET_NAME))
+        assert not is_served(tmp_path)  # left by a hub that was killed
+        listening.listen(0)
+        assert is_served(tmp_path)
+        with pytest.raises(HubError, match="cannot be told"):  # soon it is too busy to be asked
+            [is_served(tmp_path) for _ in range(3)]

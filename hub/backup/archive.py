@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import sqlite3
 import stat
 import tarfile
@@ -54,10 +55,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Whole:
-    """What is to be kept: the data folder, the configuration folder, and why the ledger is not a file."""
+    """What is to be kept: the data folder with the databases that must be in it, and the configuration.
+
+    `left` says what else would belong to it and is not here.
+    """
 
     data: Path
     config: Path
+    databases: tuple[str, ...] = DATABASES
     left: tuple[str, ...] = ()
 
 
@@ -69,12 +74,13 @@ def make(
     An empty passphrase leaves it unencrypted. `told` hears each file's name as it begins. Raises StoreError.
     """
     new = target.with_name(target.name + ".new")
+    _check_place(target, whole)
     try:
         new.unlink(missing_ok=True)
         handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "wb") as file:
             with _sealed(file, passphrase) as inner:
-                manifest = _write(inner, whole, version=version, time_ms=time_ms, told=told)
+                manifest = _write(inner, whole, new, version=version, time_ms=time_ms, told=told)
             file.flush()
             os.fsync(handle)
         new.rename(target)
@@ -84,6 +90,23 @@ def make(
     finally:
         new.unlink(missing_ok=True)
     return manifest
+
+
+def _check_place(target: Path, whole: Whole) -> None:
+    """Refuse before anything is written: a backup without its stores, or one that would fill a disk."""
+    for database in whole.databases:
+        if not (whole.data / database).exists():
+            raise StoreError(
+                f"{whole.data / database} is not there: mend `data` in hub.toml, or name the folder of "
+                "the hub's own configuration"
+            )
+    copies = [path.stat().st_size for _, path in _files(whole)]
+    needed = sum(copies) + max(copies, default=0)
+    free = shutil.disk_usage(target.absolute().parent).free
+    if free < needed:
+        raise StoreError(
+            f"{target.parent}: {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed: name another place"
+        )
 
 
 @contextmanager
@@ -96,13 +119,17 @@ def _sealed(file: IO[bytes], passphrase: bytes) -> Iterator[IO[bytes]]:
     sealing.close()
 
 
-def _write(file: IO[bytes], whole: Whole, *, version: str, time_ms: int, told: Told) -> Manifest:
+def _write(
+    file: IO[bytes], whole: Whole, beside: Path, *, version: str, time_ms: int, told: Told
+) -> Manifest:
     members: list[Member] = []
     with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as tar:
         for name, path in _files(whole):
             told(name)
-            copy = path.name in DATABASES and path.parent == whole.data
-            members.append(_add_copy(tar, name, path) if copy else _add(tar, name, path))
+            is_store = path.name in DATABASES and path.parent == whole.data
+            members.append(
+                _add_copy(tar, name, path, beside) if is_store else _add(tar, name, path)
+            )
         manifest = Manifest(
             format=FORMAT, version=version, time_ms=time_ms, members=members, left=list(whole.left)
         )
@@ -126,9 +153,12 @@ def _files(whole: Whole) -> Iterator[tuple[str, Path]]:
                 yield f"{top}/{inside}", path
 
 
-def _add_copy(tar: tarfile.TarFile, name: str, path: Path) -> Member:
-    """A database as it is at one moment; its writer goes on meanwhile."""
-    copy = path.with_name(path.name + ".backup.tmp")
+def _add_copy(tar: tarfile.TarFile, name: str, path: Path, beside: Path) -> Member:
+    """A database as it is at one moment; its writer goes on meanwhile.
+
+    The copy lies for a moment where the backup goes to: the hub's own disk is not filled by it.
+    """
+    copy = beside.with_name(f"{beside.name}.{path.name}.tmp")
     copy.unlink(missing_ok=True)
     try:
         os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -225,7 +255,8 @@ def check(source: Path, passphrase: bytes) -> Manifest:
 def _is_plain(name: str) -> bool:
     parts = PurePosixPath(name).parts
     inside = len(parts) > 1 and parts[0] in (DATA, CONFIG) and ".." not in parts
-    return name == MANIFEST or inside
+    # Only as it was written: "data//x" has the same parts, and joined to a folder it leaves it.
+    return name == MANIFEST or (inside and "/".join(parts) == name)
 
 
 def _manifest(source: Path, content: bytes) -> Manifest:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hub import audit
 from hub.backup.archive import CONFIG, DATA, DATABASES, Manifest, Told, read
+from hub.config import HUB_FILE, HubConfig, load_config
 from hub.errors import StoreDamaged, StoreError
 from hub.ledger import open_reader
 
@@ -19,11 +20,12 @@ from hub.ledger import open_reader
 def restore(
     source: Path, *, data: Path, config: Path | None, passphrase: bytes, told: Told
 ) -> Manifest:
-    """Make the data folder, and the configuration folder where one is named, from a backup.
+    """Make the data folder, and then the configuration folder where one is named, from a backup.
 
     Refused (StoreError) while one of them has content: move it away first. All is read, compared with its
     sums and checked beside the place, then moved there; a backup that is damaged (StoreDamaged) or a kill
-    half-way leaves the place as it was.
+    half-way leaves the place as it was; only between the two moves the data is there and the configuration
+    is not: move it away, and begin again.
     """
     places = {DATA: data} | ({CONFIG: config} if config else {})
     for place in places.values():
@@ -86,3 +88,26 @@ def _move(new: Path, place: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def restored_config(source: Path, folder: Path, passphrase: bytes) -> HubConfig:
+    """What the hub.toml in the backup says, as it would stand in `folder`; nothing is left on disk.
+
+    Raises StoreError and StoreDamaged as `restore`, ConfigErrors when it cannot be read.
+    """
+    beside = folder.with_name(folder.name + ".looking")
+
+    def take(name: str, pieces: Iterator[bytes]) -> None:
+        content = b"".join(pieces) if name == f"{CONFIG}/{HUB_FILE}" else None
+        for _piece in pieces:
+            pass
+        if content is not None:
+            (beside / HUB_FILE).write_bytes(content)
+
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True, mode=0o700)
+        read(source, passphrase, take)
+        return load_config(beside)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

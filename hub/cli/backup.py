@@ -11,8 +11,9 @@ import msgspec
 import typer
 from rich.console import Console
 
-from hub.backup import Manifest, Whole, check, make
+from hub.backup import Manifest, Whole, check, make, restored_config
 from hub.backup import restore as put_back
+from hub.backup.archive import DATABASES
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from hub.clock import SystemClock
 from hub.config import load_config
@@ -24,26 +25,42 @@ PassphraseOption = Annotated[
     typer.Option("--passphrase-file", help="A file with the passphrase that seals the backup."),
 ]
 _SHORTEST_BYTES = 12
+_AFTERWARDS = (
+    "what was ended since this backup was made is good again: revoke anew the keys and credentials "
+    "that were revoked since, then restart the broker"
+)
 
 
 def backup(
     target: Annotated[Path | None, typer.Argument(help="The file to write.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     passphrase_file: PassphraseOption = None,
+    unsealed: Annotated[
+        bool, typer.Option("--unsealed", help="Write it readable for whoever gets hold of it.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Copy ledger, journal, keys and configuration into one file, beside the running hub.
 
-    It holds the keys of gates and money: seal it with --passphrase-file before it leaves this box.
+    It holds the keys of gates and money: it is sealed with --passphrase-file, unless --unsealed is said.
     """
+    if passphrase_file is None and not unsealed:
+        hint = "name a file with a passphrase, or say --unsealed"
+        raise ConfigError(file="command line", key="--passphrase-file", found="nothing", hint=hint)
     settings, clock = load_config(config), SystemClock()
     now = datetime.fromtimestamp(clock.now_ms() / 1000, UTC)
     place = target or Path(f"dormhub-{now:%Y%m%dT%H%M%SZ}.backup")
-    left = () if isinstance(settings.ledger_place(), Path) else ("ledger: back it up with pg_dump",)
+    here = isinstance(settings.ledger_place(), Path)
+    whole = Whole(
+        data=settings.data,
+        config=config,
+        databases=DATABASES if here else DATABASES[1:],
+        left=() if here else ("ledger: back it up with pg_dump",),
+    )
     with Console(stderr=True).status("") as status:
         manifest = make(
             place,
-            Whole(data=settings.data, config=config, left=left),
+            whole,
             version=VERSION,
             time_ms=clock.now_ms(),
             passphrase=_passphrase(passphrase_file),
@@ -73,15 +90,18 @@ def restore(
     if only_check:
         _say(source, check(source, passphrase), json=json)
         return
+    # Where the data goes is said by the hub.toml that will be used.
+    settings = restored_config(source, config, passphrase) if with_config else load_config(config)
     with Console(stderr=True).status("") as status:
         manifest = put_back(
             source,
-            data=load_config(config).data,
+            data=settings.data,
             config=config if with_config else None,
             passphrase=passphrase,
             told=status.update,
         )
     _say(source, manifest, json=json)
+    typer.echo(_AFTERWARDS, err=True)
 
 
 def _passphrase(file: Path | None) -> bytes:

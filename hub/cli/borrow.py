@@ -67,6 +67,16 @@ def has_one_wire(link: Link) -> bool:
     return True
 
 
+def must_not_visit(link: Link) -> HubError | None:
+    """Why a running hub that does not answer must not be gone round; None where many may ask at once."""
+    if not has_one_wire(link):
+        return None
+    return HubError(
+        f"the hub runs, but its API does not answer, and {link.id} is one wire: two who ask at once "
+        "garble each other. Set [api] listen in hub.toml, or stop the hub first"
+    )
+
+
 async def _renew(hub: HubClient, path: str, lease: str) -> None:
     """Go on with the lease until cancelled; one refusal ends it."""
     wish = {"seconds": LEASE_S, "lease": lease}

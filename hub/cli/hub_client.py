@@ -12,7 +12,7 @@ import msgspec
 
 from hub.config import KEY_VARIABLE, load_config
 from hub.errors import ConfigError, HubError
-from hub.status import read_status
+from hub.status import is_served
 
 KEY_FILE = "admin.key"
 TIMEOUT_S = 30.0
@@ -125,7 +125,7 @@ class HubClient:
 
 def hub_runs(folder: Path) -> bool:
     """Whether the hub of this configuration runs on this box."""
-    return read_status(load_config(folder).data) is not None
+    return is_served(load_config(folder).data)
 
 
 def _problem(content: bytes) -> Problem:

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hub.cli.borrow import borrowed
+from hub.cli.borrow import borrowed, must_not_visit
 from hub.cli.hub_client import Answered, HubClient, hub_runs
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption, DeviceArgument, JsonOption
 from hub.cli.show import public, shown
@@ -65,6 +65,8 @@ def _asked(
         except ConfigError:
             raise
         except HubError:
+            if refusal := must_not_visit(link):
+                raise refusal from None
             typer.echo(NO_API, err=True)
     return asyncio.run(ask(link, device, timeout_s))
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from hub.cli.borrow import borrowed
+from hub.cli.borrow import borrowed, must_not_visit
 from hub.cli.hub_client import Answered, HubClient, hub_runs
 from hub.cli.moments import when
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption, DeviceArgument, JsonOption
@@ -76,6 +76,8 @@ def _through_hub(config: Path, link: Link, device: Device, seconds: float, show:
     except ConfigError:
         raise
     except HubError:
+        if refusal := must_not_visit(link):
+            raise refusal from None
         typer.echo(NO_API, err=True)
         return False
     return True
