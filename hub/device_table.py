@@ -15,8 +15,11 @@ from hub.profile import Profile
 from hub.profile_file import ProfileLibrary
 from hub.site_files import text_of
 
-ID_PATTERN = re.compile(r"[a-z0-9-]{1,64}")
-ID_HINT = "use 1 to 64 of a-z, 0-9 and -"
+ID_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+ID_HINT = "use 1 to 64 of a-z, 0-9 and -, the first no -"
+# A device is the broker's client of its own id: what may turn another client out is none.
+_HUB_PREFIX = "dormhub-"
+_LINK_CLIENTS = ("", "-commands")
 REQUIRED_COLUMNS = ("id", "profile", "link", "address")
 OPTIONAL_COLUMNS = ("building", "floor", "room", "circuit", "period_s", "settings", "note")
 _PERIOD_MIN_S, _PERIOD_MAX_S = 0.1, 86_400.0
@@ -96,6 +99,12 @@ class _DeviceRows:
         self._profiles = around.profiles
         self._buildings = around.buildings
         self._errors = errors
+        self._clients = {
+            f"{link.settings['client_id']}{end}"
+            for link in around.links.values()
+            if link.settings.get("client_id")
+            for end in _LINK_CLIENTS
+        }
         self._lines: dict[str, int] = {}
         self._addresses: dict[tuple[str, str], int] = {}
 
@@ -139,6 +148,9 @@ class _DeviceRows:
     def _identity(self, line: int, name: str) -> None:
         if not ID_PATTERN.fullmatch(name):
             self._wrong(line, "id", f"found {name!r}", ID_HINT)
+        elif name.startswith(_HUB_PREFIX) or name in self._clients:
+            found = f"{name!r} may be the hub's own name at the broker"
+            self._wrong(line, "id", found, "choose another id")
         elif name in self._links:
             self._wrong(line, "id", f"{name!r} is a link's name", "choose another id")
         elif (seen := self._lines.setdefault(name, line)) != line:

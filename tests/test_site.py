@@ -117,6 +117,9 @@ ROW_MISTAKES = [
     (",eastron_sdm120,b1-f1,3,,,,,,,", "line 3, id", "a-z, 0-9 and -"),
     ("b1-f1,eastron_sdm120,b1-f1,3,,,,,,,", "line 3, id", "another id"),
     ("b1-101,eastron_sdm120,b1-f1,3,,,,,,,", "line 3, id", "its own id"),
+    ("-102,eastron_sdm120,b1-f1,3,,,,,,,", "line 3, id", "the first no -"),
+    ("dormhub-broker,generic_washer,broker,3,,,,,,,", "line 3, id", "another id"),
+    ("dormhub-hub,eastron_sdm120,b1-f1,3,,,,,,,", "line 3, id", "another id"),
     ("b1-102,eastron_sdm120,b9,3,,,,,,,", "line 3, link", "b1-f1, broker"),
     ("b1-102,eastron_sdm120,b1-f1,,,,,,,,", "line 3, address", "address on its link"),
     ("b1-102,eastron_sdm120,b1-f1,1,,,,,,,", "line 3, address", "one address, one device"),
@@ -143,6 +146,15 @@ def test_a_wrong_row_has_its_line_column_and_remedy(
     assert (file, place) == ("devices.csv", key)
     assert hint in remedy
     assert found
+
+
+@pytest.mark.parametrize("name", ["campus-hub", "campus-hub-commands"])
+def test_no_device_has_the_client_id_that_the_site_gave_a_link(tmp_path: Path, name: str) -> None:
+    links = LINKS + 'client_id = "campus-hub"\n'
+    row = f"{name},generic_washer,broker,w-2,,,,,,,"
+    ((_, key, found, hint),) = mistakes(tmp_path, links, (METER, row))
+    assert (key, hint) == ("line 3, id", "choose another id")
+    assert "the hub's own name at the broker" in found
 
 
 def test_a_profile_s_mistake_in_a_row_names_the_line(tmp_path: Path) -> None:
