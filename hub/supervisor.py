@@ -25,6 +25,7 @@ RESTART_FIRST_S = 0.5
 RESTART_MAX_S = 30.0
 STEADY_S = 60.0  # a driver that ran this long starts again from the shortest pause
 STOP_TIMEOUT_S = 5.0
+CLOSING = "its driver before does not end"
 LENT = "lent"  # why a link is down whose driver makes room for somebody else
 
 LateAnswer: TypeAlias = Callable[[str, str, str, Outcome], None]  # link, device, command id
@@ -120,7 +121,9 @@ class Supervisor:
         self._tasks = tasks
         self._running: dict[str, asyncio.Task[None]] = {}
         self._drivers: dict[str, Driver] = {}
+        self._closing: dict[str, asyncio.Task[None]] = {}  # told to end, and still at work
         self._lent: set[str] = set()
+        self._stopped = False
         self.hosts: dict[str, LinkHost] = {}
         self.taps = Taps()
 
@@ -157,7 +160,7 @@ class Supervisor:
     async def lend(self, link: str) -> None:
         """Stop a link's driver and keep it stopped until `take_back`; commands to it are NOT_SENT.
 
-        Raises LinkError, and the link is as it was, when its driver does not end in time.
+        Raises LinkError when its driver does not end in time; it is started again as soon as it has.
         """
         self._lent.add(link)
         if not await self._end(link):
@@ -167,7 +170,7 @@ class Supervisor:
             self.hosts[link].link_down(LENT)
 
     def take_back(self, link: str) -> None:
-        """Start the driver of a lent link; nothing for a link that is gone meanwhile."""
+        """Start the driver of a lent link, once the one before has ended; nothing for a link that is gone."""
         self._lent.discard(link)
         host = self.hosts.get(link)
         if host is not None and link not in self._running:
@@ -204,10 +207,12 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Cancel every link and wait until each has closed what it opened."""
+        self._stopped = True
         for task in self._running.values():
             task.cancel("the hub stops")
-        if self._running:
-            await asyncio.wait(self._running.values(), timeout=STOP_TIMEOUT_S)
+        tasks = [*self._running.values(), *self._closing.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=STOP_TIMEOUT_S)
         self._running.clear()
 
     def _start(self, link: Link, driver: Driver) -> None:
@@ -220,11 +225,25 @@ class Supervisor:
             self._run(host, driver)
 
     def _run(self, host: LinkHost, driver: Driver | None) -> None:
+        """Start a driver; while the one before is still at work, two would be on one wire: then after it."""
+        name = host.link.id
+        before = self._closing.get(name)
+        if before is not None:
+            host.link_down(CLOSING)
+            before.add_done_callback(lambda _: self._run_after(host, driver))
+            return
         if driver is not None:
-            self._drivers[host.link.id] = driver
-        self._running[host.link.id] = self._tasks.create_task(
-            self._serve(driver, host), name=f"link {host.link.id}"
+            self._drivers[name] = driver
+        self._running[name] = self._tasks.create_task(
+            self._serve(driver, host), name=f"link {name}"
         )
+
+    def _run_after(self, host: LinkHost, driver: Driver | None) -> None:
+        """The driver before has ended: start the next, where it is still wanted."""
+        name = host.link.id
+        taken = name in self._running or name in self._lent
+        if self.hosts.get(name) is host and not taken and not self._stopped:
+            self._run(host, driver)
 
     async def _stop(self, name: str) -> None:
         await self._end(name)
@@ -234,10 +253,16 @@ class Supervisor:
         """Stop a link's driver, if it runs; whether it has ended. While it closes nothing is told to it."""
         self._drivers.pop(name, None)
         task = self._running.pop(name, None)
-        if task is None:
+        if task is not None:
+            task.cancel("the link changed")
+            self._closing[name] = task
+            task.add_done_callback(lambda _: self._closing.pop(name, None))
+        closing = self._closing.get(name)
+        if closing is None:
             return True
-        task.cancel("the link changed")
-        done, _ = await asyncio.wait([task], timeout=STOP_TIMEOUT_S)
+        done, _ = await asyncio.wait([closing], timeout=STOP_TIMEOUT_S)
+        if not done:
+            _log.error("driver does not end", link=name)
         return bool(done)
 
     async def _serve(self, made: Driver | None, host: LinkHost) -> None:
@@ -246,6 +271,9 @@ class Supervisor:
             began_s = self._clock.monotonic_s()
             reason = await self._run_once(made, host)
             made = None
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                return  # it was told to end, and ended in its own time
             host.restarts += 1
             host.count("restart")
             host.link_down(reason)

@@ -9,7 +9,7 @@ import pytest
 
 from hub import ConfigError, ConfigErrors, Driver, Host, Link, LinkError, Place, VirtualClock
 from hub.ingest import Ingest
-from hub.supervisor import Supervisor
+from hub.supervisor import CLOSING, Supervisor
 from tests.site_folder import meter
 from tests.test_ingest import NOW_MS, ListStore
 
@@ -22,6 +22,8 @@ class Script:
         self.ended: list[str] = []
         self.failures: dict[str, list[BaseException]] = {}
         self.mistakes: list[ConfigError] = []
+        self.stubborn: set[str] = set()  # links whose drivers end only once there is mercy
+        self.mercy = asyncio.Event()
         self.moved = asyncio.Event()
 
     def make(self, link: Link) -> Driver:
@@ -54,6 +56,10 @@ class ScriptedDriver:
         host.link_up()
         try:
             await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if self._link.id not in self._script.stubborn:
+                raise
+            await self._script.mercy.wait()
         finally:
             self._script.ended.append(self._link.id)
             self._script.moved.set()
@@ -164,3 +170,58 @@ async def test_stopping_waits_until_every_driver_has_closed() -> None:
         await script.until(lambda: len(script.started) == 2)
         await supervisor.stop()
         assert sorted(script.ended) == ["a", "b"]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.supervisor.STOP_TIMEOUT_S", 0.05)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_changed_link_s_new_driver_waits_for_an_old_one_that_does_not_end() -> None:
+    script = Script()
+    script.stubborn.add("a")
+    async with supervised(script) as supervisor:
+        await supervisor.apply([link("a")])
+        await script.until(lambda: script.started == ["a"])
+        await supervisor.apply([link("a", host="x")])
+        await supervisor.apply([link("a", host="y")])
+        assert script.started == ["a"]
+        assert supervisor.hosts["a"].reason == CLOSING
+        script.stubborn.clear()
+        script.mercy.set()
+        await script.until(lambda: script.started == ["a", "a"])
+        assert script.ended == ["a"]
+        assert supervisor.hosts["a"].link.settings == {"host": "y"}
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_link_whose_driver_does_not_end_is_not_lent_and_never_has_two() -> None:
+    script = Script()
+    script.stubborn.add("a")
+    async with supervised(script) as supervisor:
+        await supervisor.apply([link("a")])
+        await script.until(lambda: script.started == ["a"])
+        for _ in range(2):
+            with pytest.raises(LinkError):
+                await supervisor.lend("a")
+            assert script.started == ["a"]
+        script.stubborn.clear()
+        script.mercy.set()
+        await script.until(lambda: script.started == ["a", "a"])
+        await supervisor.lend("a")
+        assert script.ended == ["a", "a"]
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_still_closes_when_the_hub_stops_is_started_no_more() -> None:
+    script = Script()
+    script.stubborn.add("a")
+    async with supervised(script) as supervisor:
+        await supervisor.apply([link("a")])
+        await script.until(lambda: script.started == ["a"])
+        await supervisor.apply([link("a", host="x")])
+        await supervisor.stop()
+        script.mercy.set()
+        await script.until(lambda: script.ended == ["a"])
+    assert script.started == ["a"]
