@@ -1,8 +1,8 @@
 """Lending a link: its driver rests while somebody else, such as a scan, has the wire to itself.
 
 Two masters on one bus garble each other. So whoever wants the wire asks for it, for a minute at most at a
-time, and the hub starts its driver again as soon as it is given back or the time is over, whatever has
-become of the borrower. Meanwhile no device of the link is called silent, and nothing is told to them.
+time and a quarter of an hour in all, and the hub starts its driver again as soon as it is given back or
+the time is over, whatever has become of the borrower. Meanwhile no device of the link is called silent, and nothing is told to them.
 """
 
 from __future__ import annotations
@@ -26,8 +26,14 @@ from hub.presence import PresenceBoard
 from hub.registry import Registry
 
 LEASE_MAX_S = 60
+WHOLE_MAX_S = 15 * 60.0  # of a lease however often it is renewed: then the driver has its turn
+WHOLE_GATES_MAX_S = 2 * 60.0
 _LOOK_PERIOD_S = 0.5  # below three periods of the quickest device
 
+_OVER = (
+    f"this lease is over; a link is lent for {WHOLE_MAX_S / 60:g} minutes at most, one with gates or fire "
+    f"contacts for {WHOLE_GATES_MAX_S / 60:g}"
+)
 _log = structlog.get_logger("link")
 
 
@@ -62,11 +68,12 @@ class LendError(HubError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lease:
-    """A link in somebody else's hands, until `ends_s` on the monotonic clock."""
+    """A link in somebody else's hands until `ends_s` on the monotonic clock; never renewed past `last_s`."""
 
     id: str
     link: str
     ends_s: float
+    last_s: float
 
 
 class Lending:
@@ -108,7 +115,8 @@ class Lending:
         Raises LinkError when the driver does not end, StoreError when the audit cannot be written.
         """
         self._check(link, force=force)
-        lease = Lease(id=self._clock.new_id(), link=link, ends_s=float("inf"))
+        never = float("inf")
+        lease = Lease(id=self._clock.new_id(), link=link, ends_s=never, last_s=never)
         self._leases[link] = lease
         try:
             await self._links.lend(link)
@@ -116,13 +124,16 @@ class Lending:
         except BaseException:
             self._end(lease)
             raise
+        whole_s = WHOLE_GATES_MAX_S if self._gates(link) else WHOLE_MAX_S
+        self._leases[link] = replace(lease, last_s=self._clock.monotonic_s() + whole_s)
         lease = self.renew(link, lease.id, seconds=seconds)
         _log.info("link is lent", link=link, actor=actor, cause=cause)
         return lease
 
     def renew(self, link: str, lease: str, *, seconds: float) -> Lease:
-        """Go on with a lease from now; raises LendError when it is over."""
-        renewed = replace(self._lease(link, lease), ends_s=self._end_s(seconds))
+        """Go on with a lease from now, to its last moment at most; raises LendError when it is over."""
+        found = self._lease(link, lease)
+        renewed = replace(found, ends_s=min(self._end_s(seconds), found.last_s))
         self._leases[link] = renewed
         return renewed
 
@@ -159,10 +170,15 @@ class Lending:
         if names := self._commands.open_on(device.id for device in devices):
             text = f"commands are open: {', '.join(names)}"
             raise LendError(LendRefusal.OPEN_COMMANDS, text)
-        gates = [one.id for one in devices if is_gate(one.profile) or one.id in self.fire]
+        gates = self._gates(link)
         if gates and not force:
             text = f"it has gates or fire contacts: {', '.join(gates)}; force is needed"
             raise LendError(LendRefusal.GATES, text)
+
+    def _gates(self, link: str) -> Sequence[str]:
+        """The devices of a link that people wait for: gates, and those that tell of a fire."""
+        devices = self._devices(link)
+        return [one.id for one in devices if is_gate(one.profile) or one.id in self.fire]
 
     def _devices(self, link: str) -> Sequence[Device]:
         return [device for device in self._registry.devices() if device.link == link]
@@ -170,7 +186,7 @@ class Lending:
     def _lease(self, link: str, lease: str) -> Lease:
         found = self._leases.get(link)
         if found is None or found.id != lease:
-            raise LendError(LendRefusal.NOT_YOURS, "this lease is over")
+            raise LendError(LendRefusal.NOT_YOURS, _OVER)
         return found
 
     def _end(self, lease: Lease) -> None:

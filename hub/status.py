@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import msgspec
 
 from hub.errors import HubError
 
+LENT = "lent"  # why a link is down whose driver makes room for somebody else
 SOCKET_NAME = "hub.sock"
 ANSWER_TIMEOUT_S = 5.0
 _ANSWER_MAX_BYTES = 16 * 1024 * 1024
@@ -125,11 +127,18 @@ def judge(
     """The health that follows from the parts, worst first, each with what is wrong."""
     red = [] if store.healthy else [f"journal: {store.reason}"]
     red += [f"ledger: {ledger}"] if ledger else []
-    yellow = [f"link {link.id}: {link.reason}" for link in links if not link.up]
+    yellow = [_away(link) for link in links if not link.up]
     yellow += [f"sink {sink.name}: {sink.last_error}" for sink in sinks if sink.last_error]
     if red:
         return Health.RED, red + yellow
     return (Health.YELLOW if yellow else Health.GREEN), yellow
+
+
+def _away(link: LinkStatus) -> str:
+    if link.reason != LENT:
+        return f"link {link.id}: {link.reason}"
+    since = datetime.fromtimestamp(link.since_ms / 1000, UTC)
+    return f"link {link.id} lent since {since:%Y-%m-%d %H:%M:%S} UTC"
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from hub.errors import HubError, LinkError
 from hub.ingest import Ingest
 from hub.model import Link, Poison, Reading, Trace, drive_alike
 from hub.plugin import Driver, DriverFactory, open_driver, open_drivers
+from hub.status import LENT
 from hub.taps import Taps
 
 RESTART_FIRST_S = 0.5
@@ -26,7 +27,6 @@ RESTART_MAX_S = 30.0
 STEADY_S = 60.0  # a driver that ran this long starts again from the shortest pause
 STOP_TIMEOUT_S = 5.0
 CLOSING = "its driver before does not end"
-LENT = "lent"  # why a link is down whose driver makes room for somebody else
 
 LateAnswer: TypeAlias = Callable[[str, str, str, Outcome], None]  # link, device, command id
 
@@ -91,7 +91,7 @@ class LinkHost:
         self._taps.tap(trace)
 
     def _turn(self, *, up: bool, reason: str) -> None:
-        told = self.up is not up or (self.reason == "starting" and not up)
+        told = self.up is not up or (not up and (self.reason == "starting" or reason == LENT))
         self.reason = reason
         if not told:
             return

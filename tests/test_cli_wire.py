@@ -21,7 +21,7 @@ from hub.cli.inspection import Verdict, VerdictRow
 from hub.cli.scan import FoundRow
 from hub.cli.trace import FrameRow
 from hub.model import Reading
-from hub.supervisor import LENT
+from hub.status import LENT
 from simulators.ledger import Deed, Entry, read_ledger
 from tests.hub_process import HubProcess, hub_process
 from tests.servers import free_port, mosquitto_server, port_answers, running, wait_until

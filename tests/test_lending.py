@@ -19,7 +19,8 @@ from hub.ledger import open_ledger
 from hub.lending import LendError, LendRefusal
 from hub.presence import Presence
 from hub.safety_rules import FireInput, SafetyRules
-from hub.supervisor import LENT, Supervisor
+from hub.status import LENT
+from hub.supervisor import Supervisor
 from tests.modbus_faults import FaultyServer, listening
 from tests.modbus_site import METER, profile_of
 from tests.test_ingest import ListStore
@@ -155,6 +156,28 @@ async def test_a_lease_is_never_longer_than_a_minute(tmp_path: Path) -> None:
         begun_s = CLOCK.monotonic_s()
         lease = await hub.lending.lend("bus-1", seconds=9999, actor="key/1", cause="")
         assert lease.ends_s - begun_s < 70
+
+
+@pytest.mark.parametrize(
+    ("profile", "name"),
+    [("waveshare_relay8", "WHOLE_MAX_S"), ("generic_barrier", "WHOLE_GATES_MAX_S")],
+)
+async def test_no_renewal_goes_past_the_longest_time_of_a_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str, name: str
+) -> None:
+    monkeypatch.setattr(f"hub.lending.{name}", 2.0)
+    server = FaultyServer((1,), rtu=False)
+    async with (
+        listening(server) as port,
+        house(tmp_path, of_product("bus-1", profile, port)) as hub,
+    ):
+        begun_s = CLOCK.monotonic_s()
+        lease = await hub.lend(seconds=30, force=True)
+        renewed = hub.lending.renew("bus-1", lease, seconds=30)
+        assert renewed.ends_s - begun_s < 10
+        await until(lambda: not hub.lending.is_lent("bus-1"))
+        with pytest.raises(LendError, match="15 minutes at most"):
+            hub.lending.renew("bus-1", lease, seconds=30)
 
 
 async def test_nobody_else_gets_a_lent_link(tmp_path: Path) -> None:

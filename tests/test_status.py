@@ -4,11 +4,13 @@ import asyncio
 import socket
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hub.cli.show import control_lines
 from hub.errors import HubError
 from hub.status import (
+    LENT,
     SOCKET_NAME,
     ControlStatus,
     Health,
@@ -112,6 +114,13 @@ def test_health_is_red_only_when_readings_are_not_stored(
 def test_health_is_red_when_commands_cannot_be_stored() -> None:
     found = judge(WELL, [link(up=False)], [], "no server")
     assert found == (Health.RED, ["ledger: no server", "link bus-1: refused"])
+
+
+def test_a_lent_link_is_said_with_the_moment_since_which_it_is() -> None:
+    lent = msgspec.structs.replace(link(up=False), reason=LENT, since_ms=1_700_000_000_000)
+    health, reasons = judge(WELL, [lent], [])
+    assert health is Health.YELLOW
+    assert reasons == [f"link {lent.id} lent since 2023-11-14 22:13:20 UTC"]
 
 
 async def test_every_caller_of_the_socket_gets_the_status_of_the_moment(tmp_path: Path) -> None:
