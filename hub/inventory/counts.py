@@ -6,7 +6,7 @@ it found.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -80,16 +80,13 @@ def meters_of(
     return {name: meter for name, meter in found.items() if meter}
 
 
-def counts_within(past: Past, meter: Meter, after_ms: int, until_ms: int) -> Counts:
-    """All words after one moment and until another, that one included."""
-    found: list[Count] = []
+def days_within(past: Past, meter: Meter, after_ms: int, until_ms: int) -> Iterator[list[Count]]:
+    """All words after one moment and until another, that one included: a list for each day (UTC)."""
     begin_ms, end_ms = after_ms + 1, until_ms + 1
     while begin_ms < end_ms:
         step_end_ms = min(end_ms, (begin_ms // DAY_MS + 1) * DAY_MS)
-        found += _day(past, meter, begin_ms, step_end_ms)
+        yield _day(past, meter, begin_ms, step_end_ms)
         begin_ms = step_end_ms
-        yield
-    return found
 
 
 def last_within(past: Past, meter: Meter, after_ms: int, until_ms: int) -> Counts:
@@ -97,22 +94,22 @@ def last_within(past: Past, meter: Meter, after_ms: int, until_ms: int) -> Count
     end_ms, length_ms = until_ms + 1, DAY_MS
     while end_ms > after_ms + 1:
         begin_ms = max(after_ms + 1, end_ms - length_ms)
-        found = yield from counts_within(past, meter, begin_ms - 1, end_ms - 1)
+        found: list[Count] = []
+        for day in days_within(past, meter, begin_ms - 1, end_ms - 1):
+            found = day[-1:] or found
+            yield
         if found:
-            return found[-1:]
+            return found
         end_ms, length_ms = begin_ms, length_ms * 2
     return []
 
 
 def first_within(past: Past, meter: Meter, after_ms: int, until_ms: int) -> Counts:
     """The first word after one moment and until another; none when nothing was said between them."""
-    begin_ms, length_ms = after_ms + 1, DAY_MS
-    while begin_ms <= until_ms:
-        end_ms = min(until_ms + 1, begin_ms + length_ms)
-        found = yield from counts_within(past, meter, begin_ms - 1, end_ms - 1)
-        if found:
-            return found[:1]
-        begin_ms, length_ms = end_ms, length_ms * 2
+    for day in days_within(past, meter, after_ms, until_ms):
+        if day:
+            return day[:1]
+        yield
     return []
 
 

@@ -7,7 +7,8 @@ estimate; so does a moment that no word of the counter is near.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,7 +23,7 @@ from hub.inventory.counts import (
     Counts,
     Meter,
     Past,
-    counts_within,
+    days_within,
     last_within,
 )
 from hub.plausibility import believed_step
@@ -117,8 +118,13 @@ def reckon(
         end_ms = moments[-1] if binding.to_ms is None else min(moments[-1], binding.to_ms)
         if meter is None or max(moments[0], binding.from_ms) >= end_ms:
             continue
-        counts = yield from _counts(past, meter, binding, (moments[0], end_ms))
-        own = _OneUse(meter, binding, moments, counts)
+        own = _OneUse(meter, binding, moments, end_ms)
+        start_ms = max(moments[0], binding.from_ms)
+        own.take((yield from _standing(past, meter, binding, start_ms)))
+        for day in days_within(past, meter, start_ms, end_ms):
+            own.take(day)
+            yield
+        own.close()
         for place, (used, doubted) in enumerate(own.slices()):
             sums[place] += used
             doubts[place] |= doubted
@@ -134,68 +140,88 @@ def reckon(
     )
 
 
-def _counts(past: Past, meter: Meter, binding: Binding, window: tuple[int, int]) -> Counts:
-    """The words of a binding's counter inside the window, after the one that stood as it began."""
-    start_ms, end_ms = max(window[0], binding.from_ms), window[1]
-    known = [figure for figure in (binding.first, binding.last) if figure]
-    base: list[Count] = []
+def _standing(past: Past, meter: Meter, binding: Binding, start_ms: int) -> Counts:
+    """The last word of a binding's counter that the journal has for it at this moment, if any."""
     if start_ms > binding.from_ms:
-        base = yield from last_within(past, meter, binding.from_ms, start_ms)
-    elif binding.first is None:
-        base = yield from last_within(past, meter, start_ms - meter.near_ms, start_ms)
-    if not base and start_ms > binding.from_ms and binding.first is None:
-        base = yield from last_within(past, meter, binding.from_ms - meter.near_ms, binding.from_ms)
-    inside = yield from counts_within(past, meter, start_ms, end_ms)
-    found = {count.time_ms: count for count in (*base, *inside)}
-    for figure in known:
-        told = found.get(figure.time_ms)
-        if told is None or told.value != figure.value:
-            found[figure.time_ms] = Count(time_ms=figure.time_ms, value=figure.value)
-    times = sorted(at for at in found if at <= end_ms)
-    return [found[at] for at in times[max(0, bisect_right(times, start_ms) - 1) :]]
+        found = yield from last_within(past, meter, binding.from_ms, start_ms)
+        if found:
+            return found
+    if binding.first is not None:
+        return []
+    begin_ms = binding.from_ms
+    return (yield from last_within(past, meter, begin_ms - meter.near_ms, begin_ms))
 
 
 class _OneUse:
-    """The use by one binding: `counts` are its words, of which the first may be from before."""
+    """The use by one binding, until `end_ms`: `take` its counter's words in order, then `close`.
 
-    def __init__(
-        self, meter: Meter, binding: Binding, moments: Sequence[int], counts: Sequence[Count]
-    ) -> None:
+    The words kept with the binding come between them at their time.
+    """
+
+    def __init__(self, meter: Meter, binding: Binding, moments: Sequence[int], end_ms: int) -> None:
         self._meter = meter
         self._binding = binding
         self._moments = moments
-        self._counts = counts
-        self._times = [count.time_ms for count in counts]
-        self._told = list(self._reckoned())
+        self._end_ms = end_ms
+        self._start_ms = max(moments[0], binding.from_ms)
+        kept = {figure.time_ms: figure for figure in (binding.first, binding.last) if figure}
+        self._kept = deque(sorted(kept.values(), key=lambda figure: figure.time_ms))
+        self._used = [0] * (len(moments) - 1)
+        self._doubts = [False] * len(self._used)
+        self._heard_ms: list[int | None] = [None] * len(moments)  # the last word by each moment
+        self._first: Count | None = None
+        self._last: Count | None = None
+
+    def take(self, counts: Sequence[Count]) -> None:
+        """Go on with these words."""
+        for count in counts:
+            self._take_kept(count.time_ms - 1)
+            if self._kept and self._kept[0].time_ms == count.time_ms:
+                kept = self._kept.popleft()
+                if kept.value != count.value:
+                    count = Count(time_ms=kept.time_ms, value=kept.value)
+            self._add(count)
+
+    def close(self) -> None:
+        """There are no more words; say what each span used."""
+        self._take_kept(self._end_ms)
+        for place in range(1, len(self._heard_ms)):
+            if self._heard_ms[place] is None:
+                self._heard_ms[place] = self._heard_ms[place - 1]
+        for place in range(len(self._used)):
+            self._doubts[place] |= self._is_vague(place)
 
     def slices(self) -> Sequence[tuple[int, bool]]:
         """Used and whether that is an estimate, for each span between two moments."""
-        return self._told
+        return list(zip(self._used, self._doubts, strict=True))
 
     def part(self) -> Part:
         """All of it."""
-        ends = [Figure(value=one.value, time_ms=one.time_ms) for one in self._counts]
         return Part(
             binding=self._binding,
             point=self._meter.point,
-            used=sum(used for used, _ in self._told),
-            estimated=any(doubted for _, doubted in self._told),
-            first=ends[0] if ends else None,
-            last=ends[-1] if ends else None,
+            used=sum(self._used),
+            estimated=any(self._doubts),
+            first=_figure(self._first),
+            last=_figure(self._last),
         )
 
-    def _reckoned(self) -> Generator[tuple[int, bool], None, None]:
-        sums = [0] * (len(self._moments) - 1)
-        doubts = [False] * len(sums)
-        for before, after in pairwise(self._counts):
-            place = bisect_left(self._moments, after.time_ms) - 1
-            if not 0 <= place < len(sums):
-                continue
-            step = self._step(before, after)
-            sums[place] += step or 0
-            doubts[place] |= step is None or after.doubtful
-        for place, (start_ms, end_ms) in enumerate(pairwise(self._moments)):
-            yield sums[place], doubts[place] or self._is_vague(start_ms, end_ms)
+    def _take_kept(self, until_ms: int) -> None:
+        while self._kept and self._kept[0].time_ms <= until_ms:
+            kept = self._kept.popleft()
+            self._add(Count(time_ms=kept.time_ms, value=kept.value))
+
+    def _add(self, count: Count) -> None:
+        before, self._last = self._last, count
+        if self._first is None or count.time_ms <= self._start_ms:
+            self._first = count
+        place = bisect_left(self._moments, count.time_ms)
+        self._heard_ms[min(place, len(self._used))] = count.time_ms
+        if before is None or not 0 < place <= len(self._used):
+            return
+        step = self._step(before, count)
+        self._used[place - 1] += step or 0
+        self._doubts[place - 1] |= step is None or count.doubtful
 
     def _step(self, before: Count, after: Count) -> int | None:
         if after.anew:
@@ -203,17 +229,21 @@ class _OneUse:
         passed_ms = after.time_ms - before.time_ms
         return believed_step(self._meter.rule, before.value, after.value, passed_ms)
 
-    def _is_vague(self, start_ms: int, end_ms: int) -> bool:
-        binding = self._binding
-        start_ms = max(start_ms, binding.from_ms)
-        end_ms = end_ms if binding.to_ms is None else min(end_ms, binding.to_ms)
-        if start_ms >= end_ms:
+    def _is_vague(self, place: int) -> bool:
+        """Whether no word is near one of the ends of this span, as far as the binding has it."""
+        start_ms, end_ms = self._moments[place], self._moments[place + 1]
+        if max(start_ms, self._binding.from_ms) >= min(end_ms, self._end_ms):
             return False
-        return not (self._is_near(start_ms) and self._is_near(end_ms))
-
-    def _is_near(self, time_ms: int) -> bool:
-        place = bisect_right(self._times, time_ms)
-        if place and time_ms - self._times[place - 1] <= self._meter.near_ms:
+        begins = start_ms <= self._binding.from_ms
+        first = self._first if begins else None
+        begun_ms = first.time_ms if first else self._heard_ms[place]
+        heard_ms = self._heard_ms[place + 1]
+        if begun_ms is None or heard_ms is None:
             return True
-        begins = time_ms == self._binding.from_ms and place < len(self._times)
-        return begins and self._times[place] - time_ms <= self._meter.near_ms
+        early_ms = abs(begun_ms - self._binding.from_ms) if begins else start_ms - begun_ms
+        late_ms = min(end_ms, self._end_ms) - heard_ms
+        return max(early_ms, late_ms) > self._meter.near_ms
+
+
+def _figure(count: Count | None) -> Figure | None:
+    return Figure(value=count.value, time_ms=count.time_ms) if count else None
