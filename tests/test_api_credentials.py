@@ -34,6 +34,12 @@ async def ask(client: httpx2.AsyncClient, path: str, **body: object) -> httpx2.R
     return await client.post(f"/v1/credentials{path}", json=body)
 
 
+async def listed(client: httpx2.AsyncClient, device: str) -> list[dict[str, str]]:
+    answer = await client.get(f"/v1/credentials?device={device}")
+    found: list[dict[str, str]] = answer.json()["credentials"]
+    return found
+
+
 async def test_all_devices_get_theirs_page_by_page(client: httpx2.AsyncClient) -> None:
     first = (await ask(client, "", kind="password", limit=4)).json()
     second = (await ask(client, "", kind="password", limit=4, after=first["next"])).json()
@@ -49,8 +55,51 @@ async def test_who_has_one_gets_no_second_and_it_is_told(client: httpx2.AsyncCli
     assert first.status_code == 201
     assert load_pem_private_key(first.json()["secrets"][0]["key"].encode(), None)
     assert [one["device"] for one in second["secrets"]] == ["w-2"]
-    assert second["left"] == ["w-1"]
+    assert second["left"] == [
+        {
+            "device": "w-1",
+            "why": "has one already",
+            "credential": first.json()["secrets"][0]["id"],
+            "serial": (await listed(client, "w-1"))[0]["serial"],
+        }
+    ]
     assert second["authority"].startswith("-----BEGIN CERTIFICATE-----")
+
+
+async def test_a_rotation_run_again_after_an_interruption_leaves_the_old_ones_good(
+    client: httpx2.AsyncClient,
+) -> None:
+    await ask(client, "", kind="password")
+    await ask(client, "/rotate", kind="password", limit=4)  # and no more: interrupted
+    again = (await ask(client, "/rotate", kind="password")).json()
+    good = (await client.get("/v1/credentials")).json()["credentials"]
+    assert [one["device"] for one in again["secrets"]] == ["w-5", "w-6", "w-7"]
+    assert {one["why"] for one in again["left"]} == {"is being replaced already"}
+    assert sorted(one["username"] for one in good) == sorted(
+        name + end for name in WASHERS for end in ("", ".2")
+    )
+
+
+@pytest.mark.parametrize("kind", ["password", "certificate"])
+async def test_a_lost_new_one_is_made_again_and_the_old_one_stays_good(
+    client: httpx2.AsyncClient, kind: str
+) -> None:
+    old = (await ask(client, "", kind=kind, devices=["w-1"])).json()["secrets"][0]
+    lost = (await ask(client, "/rotate", kind=kind, devices=["w-1"])).json()["secrets"][0]
+    made = (await ask(client, "/rotate", kind=kind, devices=["w-1"], again=True)).json()
+    new = made["secrets"][0]
+    assert [one["id"] for one in await listed(client, "w-1")] == [old["id"], new["id"]]
+    assert new["username"] == lost["username"]
+
+
+async def test_without_an_overlap_only_the_newest_is_good(client: httpx2.AsyncClient) -> None:
+    await ask(client, "", kind="password", devices=["w-1"])
+    await ask(client, "/rotate", kind="password", devices=["w-1"])
+    made = await ask(client, "/rotate", kind="password", devices=["w-1"], overlap_s=0)
+    good = await listed(client, "w-1")
+    assert [(one["id"], one["username"]) for one in good] == [
+        (made.json()["secrets"][0]["id"], "w-1")
+    ]
 
 
 async def test_the_list_shows_no_secret_and_no_hash(client: httpx2.AsyncClient) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import json
 import os
+import shlex
 import signal
 import ssl
 import subprocess
@@ -157,8 +159,41 @@ def test_the_command_goes_on_where_it_stopped(guarded: Guarded, tmp_path: Path) 
     again = guarded.run("issue", "--all", "--out", str(out))
     rows = list(csv.DictReader(out.read_text().splitlines()))
     assert [row["device"] for row in rows] == [f"w-{number}" for number in range(1, 7)]
-    assert "2 devices had one already; if it is lost: rotate: w-1, w-2" in again.stderr
+    assert "2 devices: has one already: w-1, w-2" in again.stderr
     guarded.run("issue", "w-1", "--out", str(out), code=1)
+
+
+def test_what_was_made_and_never_kept_is_named_with_the_command_that_replaces_it(
+    guarded: Guarded, tmp_path: Path
+) -> None:
+    out = tmp_path / "secrets.csv"
+    guarded.run("issue", "--all", "--out", str(out))
+    lines = out.read_text().splitlines(keepends=True)
+    out.write_text("".join(lines[:4]) + lines[4][:20])  # killed in the middle of a page
+    said = guarded.run("issue", "--all", "--out", str(out), "--json", code=1)
+    told = json.loads(said.stdout)
+    assert (told["new"], told["lost"]) == (0, ["w-4", "w-5", "w-6"])
+    assert f"if it is lost: {told['command']}\n" in said.stderr
+    command = shlex.split(told["command"])
+    words = command[2 : command.index("--config")]
+    guarded.run(*words)
+    kept = list(csv.DictReader(out.read_text().splitlines()))
+    assert [row["device"] for row in kept if row["id"]] == [f"w-{place}" for place in range(1, 7)]
+    out.write_text("".join(lines[:7]))
+    said = guarded.run("rotate", "--all", "--out", str(out), "--json", code=1)
+    assert json.loads(said.stdout)["lost"] == ["w-4", "w-5", "w-6"]
+    assert "rotate --kind password --again --devices-from" in said.stderr
+
+
+def test_a_certificate_without_its_key_is_named(guarded: Guarded, tmp_path: Path) -> None:
+    out = tmp_path / "secrets"
+    words = ("issue", "--all", "--kind", "certificate", "--out", str(out))
+    guarded.run(*words)
+    guarded.run(*words)
+    (out / "w-2.key").unlink()
+    (out / "w-3.crt").write_bytes((out / "w-4.crt").read_bytes())
+    said = guarded.run(*words, code=1)
+    assert f"2 devices: has one already, not in {out}: w-2, w-3" in said.stderr
 
 
 def test_one_password_is_shown_once_on_the_terminal(guarded: Guarded) -> None:

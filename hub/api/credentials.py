@@ -13,7 +13,7 @@ from hub.api.problems import FieldProblem, Problem
 from hub.api.rights import Who, allow
 from hub.api.shapes import Asked, DeviceId, Given, Shown
 from hub.auth import Role
-from hub.broker import AT_ONCE, RESERVED, Credential, Issued, Kind
+from hub.broker import AT_ONCE, RESERVED, Credential, Issued, Kind, Why
 
 router = APIRouter(prefix="/v1/credentials", tags=["credentials"])
 
@@ -38,9 +38,13 @@ class IssueGiven(_Chosen):
 
 
 class RotateGiven(IssueGiven):
-    """Whose credential is replaced; the old one stays good for `overlap_s`, and 0 ends it at once."""
+    """Whose credential is replaced; the old one stays good for `overlap_s`, and 0 ends it at once.
+
+    `again`: the new one of a rotation that is not over was lost; it is replaced, and the old one stays.
+    """
 
     overlap_s: Annotated[int, Field(ge=0, le=90 * _DAY_S)] = 7 * _DAY_S
+    again: bool = False
 
 
 class RevokeGiven(_Chosen):
@@ -63,6 +67,7 @@ class CredentialsAsked(Asked):
 class SecretShown(Shown):
     """What a device needs to connect: a password, or a certificate with its key. It cannot be shown again."""
 
+    id: str
     device: str
     username: str
     kind: Kind
@@ -72,15 +77,24 @@ class SecretShown(Shown):
     key: Annotated[str, Field(repr=False)]
 
 
+class LeftShown(Shown):
+    """A device that got nothing, and id and serial of its newest credential of this kind, if it has one."""
+
+    device: str
+    why: Why
+    credential: str
+    serial: str
+
+
 class SecretPage(Shown):
-    """New secrets. `left` are devices that had one already, or none to replace; `next` is the next `after`.
+    """New secrets. `left` are devices that got none, and why; `next` is the next `after`.
 
     `authority` is what the device must trust, in PEM. The broker knows them when the last page is there,
     unless `broker` says why not.
     """
 
     secrets: list[SecretShown]
-    left: list[str]
+    left: list[LeftShown]
     authority: str
     broker: str
     next: str | None
@@ -154,10 +168,10 @@ async def issue(parts: Parts, who: Who, given: IssueGiven) -> SecretPage:
 
 @router.post("/rotate", status_code=201, dependencies=[_INSTALLERS])
 async def rotate(parts: Parts, who: Who, given: RotateGiven) -> SecretPage:
-    """Replace credentials; the old ones stay good for a while. What an earlier rotation left ends at once."""
+    """Replace credentials; the old ones stay good for a while. Who is being replaced already is left."""
     names, following = await _page(parts, given)
     issued = await parts.broker.credentials.rotate(
-        names, given.kind, who.actor, overlap_s=given.overlap_s
+        names, given.kind, who.actor, overlap_s=given.overlap_s, again=given.again
     )
     return await _secrets(parts, issued, following)
 
@@ -233,7 +247,7 @@ async def _secrets(parts: ApiParts, issued: Issued, following: str | None) -> Se
         await parts.broker.evict()
     return SecretPage(
         secrets=[SecretShown.model_validate(one, from_attributes=True) for one in issued.secrets],
-        left=list(issued.left),
+        left=[LeftShown.model_validate(one, from_attributes=True) for one in issued.left],
         authority=(
             await asyncio.to_thread(parts.broker.credentials.authority)
         ).certificate.decode(),

@@ -4,7 +4,7 @@ from hub.broker.broker import BROKER_FOLDER, Broker
 from hub.broker.credentials import AT_ONCE, Credentials, Issued, Secret
 from hub.broker.drift import drift, ending_soon
 from hub.broker.mosquitto import hub_password
-from hub.broker.rows import RESERVED, Credential, Kind
+from hub.broker.rows import RESERVED, Credential, Kind, Left, Why
 
 __all__ = [
     "AT_ONCE",
@@ -15,7 +15,9 @@ __all__ = [
     "Credentials",
     "Issued",
     "Kind",
+    "Left",
     "Secret",
+    "Why",
     "drift",
     "ending_soon",
     "hub_password",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from hub.broker import rows
 from hub.broker.authority import Authority, open_authority
 from hub.broker.passwords import new_password, password_hash
-from hub.broker.rows import RESERVED, Act, Credential, Kind, Made
+from hub.broker.rows import RESERVED, Act, Credential, Entered, Kind, Left, Made, Turn
 from hub.clock import Clock
 from hub.errors import HubError
 from hub.ledger import Ledger
@@ -23,8 +23,9 @@ AT_ONCE = 250  # devices of one call: a transaction of a fraction of a second
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Secret:
-    """What a device needs to prove itself; nobody can show it a second time."""
+    """What a device needs to prove itself; nobody can show it a second time. `id` is its credential's."""
 
+    id: str
     device: str
     username: str
     kind: Kind
@@ -36,10 +37,10 @@ class Secret:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Issued:
-    """New secrets, and the devices that got none: they had one already, or had none to replace."""
+    """New secrets, and the devices that got none."""
 
     secrets: Sequence[Secret]
-    left: Sequence[str]
+    left: Sequence[Left]
 
 
 class Credentials:
@@ -63,13 +64,17 @@ class Credentials:
         return await self._enter(devices, act, lambda made: partial(rows.issue, made=made, act=act))
 
     async def rotate(
-        self, devices: Sequence[str], kind: Kind, actor: str, *, overlap_s: int
+        self, devices: Sequence[str], kind: Kind, actor: str, *, overlap_s: int, again: bool = False
     ) -> Issued:
-        """A new one for each device that has a good one of this kind, which ends after `overlap_s`."""
+        """A new one for each device that has a good one of this kind, which ends after `overlap_s`.
+
+        A device whose rotation is not over is left, unless nothing overlaps, or `again` says that the new
+        one was lost: then only that is replaced, and the one before it stays good until its end.
+        """
         act = self._act(actor, kind)
-        until_ms = act.now_ms + overlap_s * 1000
+        turn = Turn(until_ms=act.now_ms + overlap_s * 1000, again=again)
         return await self._enter(
-            devices, act, lambda made: partial(rows.rotate, made=made, act=act, until_ms=until_ms)
+            devices, act, lambda made: partial(rows.rotate, made=made, act=act, turn=turn)
         )
 
     async def revoke(
@@ -95,21 +100,20 @@ class Credentials:
         self,
         devices: Sequence[str],
         act: Act,
-        entering: Callable[[Sequence[Made]], Callable[[Connection], Mapping[str, str]]],
+        entering: Callable[[Sequence[Made]], Callable[[Connection], Entered]],
     ) -> Issued:
         if len(devices) > AT_ONCE or set(devices) & set(RESERVED):
             raise HubError(f"at most {AT_ONCE} devices at once, and none of {', '.join(RESERVED)}")
         ids = [self._clock.new_id() for _ in devices]
         pairs = await asyncio.to_thread(self._make, devices, ids, act)
-        usernames = await self._ledger.run(entering([made for made, _ in pairs]))
-        return Issued(
-            secrets=[
-                _named(secret, usernames[secret.device])
-                for _, secret in pairs
-                if secret.device in usernames
-            ],
-            left=[device for device in devices if device not in usernames],
-        )
+        entered = await self._ledger.run(entering([made for made, _ in pairs]))
+        named = entered.usernames
+        secrets = [
+            replace(secret, username=named[secret.device])
+            for _, secret in pairs
+            if secret.device in named
+        ]
+        return Issued(secrets=secrets, left=entered.left)
 
     def _make(
         self, devices: Sequence[str], ids: Sequence[str], act: Act
@@ -121,7 +125,12 @@ class Credentials:
         password = new_password()
         made = Made(id=number, device=device, hash=password_hash(password))
         return made, Secret(
-            device=device, username="", kind=act.kind, expires_ms=None, password=password
+            id=number,
+            device=device,
+            username="",
+            kind=act.kind,
+            expires_ms=None,
+            password=password,
         )
 
     def _certificate(self, device: str, number: str, act: Act) -> tuple[Made, Secret]:
@@ -134,6 +143,7 @@ class Credentials:
             expires_ms=issued.expires_ms,
         )
         return made, Secret(
+            id=number,
             device=device,
             username=device,
             kind=act.kind,
@@ -144,15 +154,3 @@ class Credentials:
 
     def _act(self, actor: str, kind: Kind, cause: str = "") -> Act:
         return Act(kind=kind, actor=actor, now_ms=self._clock.now_ms(), cause=cause)
-
-
-def _named(secret: Secret, username: str) -> Secret:
-    return Secret(
-        device=secret.device,
-        username=username,
-        kind=secret.kind,
-        expires_ms=secret.expires_ms,
-        password=secret.password,
-        certificate=secret.certificate,
-        key=secret.key,
-    )

@@ -8,11 +8,11 @@ password has a name of its own: `washer-1` and `washer-1.2`, in turn.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from hub import audit
 from hub.ledger.tables import credentials
@@ -71,6 +71,40 @@ class Act:
     cause: str = ""
 
 
+class Why(StrEnum):
+    """Why a device got nothing new."""
+
+    HAS_ONE = "has one already"
+    BEING_REPLACED = "is being replaced already"
+    HAS_NONE = "has none to replace"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """How a rotation replaces: the old one ends at `until_ms`; `again` when the new one was lost."""
+
+    until_ms: int
+    again: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Left:
+    """A device that got nothing, and id and serial of its newest good one of this kind, empty for none."""
+
+    device: str
+    why: Why
+    credential: str
+    serial: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entered:
+    """Username by device of what was entered, and who was left."""
+
+    usernames: Mapping[str, str]
+    left: Sequence[Left]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Standing:
     """What the broker must know: names with their hashes, every good name by device, every revoked serial."""
@@ -80,37 +114,46 @@ class Standing:
     revoked: Sequence[str]
 
 
-def issue(connection: Connection, made: Sequence[Made], act: Act) -> dict[str, str]:
-    """Enter those whose devices have no good one of this kind; username by device, for those alone."""
+def issue(connection: Connection, made: Sequence[Made], act: Act) -> Entered:
+    """Enter those whose devices have no good one of this kind; the others are left."""
     good = _good_of(connection, [item.device for item in made], act.kind)
-    return {
-        item.device: _enter(connection, item, item.device, act)
-        for item in made
-        if item.device not in good
-    }
+    entering = [(item, item.device) for item in made if item.device not in good]
+    left = [
+        _left(item.device, Why.HAS_ONE, good[item.device]) for item in made if item.device in good
+    ]
+    return Entered(usernames=_enter(connection, entering, act), left=left)
 
 
-def rotate(connection: Connection, made: Sequence[Made], act: Act, until_ms: int) -> dict[str, str]:
-    """Enter those whose devices have a good one, which then ends at `until_ms`; username by device.
+def rotate(connection: Connection, made: Sequence[Made], act: Act, turn: Turn) -> Entered:
+    """Enter those whose devices have a good one, which then ends at the turn's end; the others are left.
 
-    What an earlier rotation left to end is revoked at once.
+    A device whose last rotation is not over is left too: it may still use the older of its two. Where
+    nothing may overlap, both end at once. `again` replaces the newer one, and the older one stays as it is.
     """
     good = _good_of(connection, [item.device for item in made], act.kind)
-    entered: dict[str, str] = {}
+    at_once = turn.until_ms <= act.now_ms
+    left: list[Left] = []
+    ended: list[Credential] = []
+    ending: list[Credential] = []
+    entering: list[tuple[Made, str]] = []
     for item in made:
-        if item.device not in good:
+        found = good.get(item.device, [])
+        if not found:
+            left.append(_left(item.device, Why.HAS_NONE, found))
             continue
-        *older, newest = good[item.device]
-        for row in older:
-            _revoke(connection, row, act)
-        if until_ms <= act.now_ms:
-            _revoke(connection, newest, act)
+        *older, newest = found
+        if older and not at_once and not turn.again:
+            left.append(_left(item.device, Why.BEING_REPLACED, found))
+            continue
+        lost = bool(older) and not at_once
+        if at_once or lost:
+            ended += [newest] if lost else found
         else:
-            _end_at(connection, newest, until_ms, act)
-        second = act.kind is Kind.PASSWORD and newest.username == item.device
-        username = item.device + _SECOND if second else item.device
-        entered[item.device] = _enter(connection, item, username, act)
-    return entered
+            ending.append(newest)
+        entering.append((item, newest.username if lost else _next_name(newest, act.kind)))
+    _revoke(connection, ended, act)
+    _end_at(connection, ending, turn.until_ms, act)
+    return Entered(usernames=_enter(connection, entering, act), left=left)
 
 
 def revoke(
@@ -119,7 +162,7 @@ def revoke(
     """Revoke every good one of these devices, or only the one of this id; gives what was revoked."""
     good = _good_of(connection, devices)
     found = [row for rows in good.values() for row in rows if credential in ("", row.id)]
-    return [_revoke(connection, row, act) for row in found]
+    return _revoke(connection, found, act)
 
 
 def holders(connection: Connection) -> set[str]:
@@ -138,8 +181,7 @@ def end_expired(connection: Connection, now_ms: int) -> int:
     """Revoke what has come to its end; how many there were."""
     over = credentials.c.revoked_ms.is_(None) & (credentials.c.expires_ms <= now_ms)
     rows = [_credential(row) for row in connection.execute(select(credentials).where(over))]
-    for row in rows:
-        _revoke(connection, row, Act(kind=row.kind, actor="hub", now_ms=now_ms, cause="its end"))
+    _revoke(connection, rows, Act(kind=Kind.PASSWORD, actor="hub", now_ms=now_ms, cause="its end"))
     return len(rows)
 
 
@@ -210,54 +252,79 @@ def hash_of_hub(connection: Connection) -> str:
 def enter_hub(connection: Connection, made: Made, act: Act) -> None:
     """The hub's own password from now on; the one before ends at once."""
     for rows in _good_of(connection, [HUB_USERNAME]).values():
-        for row in rows:
-            _revoke(connection, row, act)
-    _enter(connection, made, HUB_USERNAME, act)
+        _revoke(connection, rows, act)
+    _enter(connection, [(made, HUB_USERNAME)], act)
 
 
-def _enter(connection: Connection, made: Made, username: str, act: Act) -> str:
-    row = {
-        "id": made.id,
-        "device": made.device,
-        "kind": str(act.kind),
-        "username": username,
-        "serial": made.serial,
-        "issued_ms": act.now_ms,
-        "expires_ms": made.expires_ms,
-        "actor": act.actor,
-    }
-    connection.execute(insert(credentials).values(**row, hash=made.hash))
-    _audit(connection, made.id, "issued", row, act)
-    return username
+def _enter(connection: Connection, made: Sequence[tuple[Made, str]], act: Act) -> dict[str, str]:
+    rows: list[dict[str, object]] = [
+        {
+            "id": item.id,
+            "device": item.device,
+            "kind": str(act.kind),
+            "username": username,
+            "serial": item.serial,
+            "issued_ms": act.now_ms,
+            "expires_ms": item.expires_ms,
+            "actor": act.actor,
+        }
+        for item, username in made
+    ]
+    if rows:
+        hashed = [row | {"hash": item.hash} for row, (item, _) in zip(rows, made, strict=True)]
+        connection.execute(insert(credentials), hashed)
+    _audit(connection, "issued", [(str(row["id"]), row) for row in rows], act)
+    return {item.device: username for item, username in made}
 
 
-def _revoke(connection: Connection, row: Credential, act: Act) -> Credential:
-    query = update(credentials).where(credentials.c.id == row.id)
-    connection.execute(query.values(revoked_ms=act.now_ms))
-    _audit(connection, row.id, "revoked", {"device": row.device, "kind": str(row.kind)}, act)
-    return row
+def _next_name(newest: Credential, kind: Kind) -> str:
+    second = kind is Kind.PASSWORD and newest.username == newest.device
+    return newest.device + _SECOND if second else newest.device
 
 
-def _end_at(connection: Connection, row: Credential, until_ms: int, act: Act) -> None:
-    ends_ms = min(until_ms, row.expires_ms or until_ms)
-    query = update(credentials).where(credentials.c.id == row.id)
-    connection.execute(query.values(expires_ms=ends_ms))
-    _audit(connection, row.id, "ends", {"device": row.device, "expires_ms": ends_ms}, act)
+def _left(device: str, why: Why, good: Sequence[Credential]) -> Left:
+    newest = good[-1] if good else None
+    return Left(
+        device=device,
+        why=why,
+        credential=newest.id if newest else "",
+        serial=newest.serial if newest else "",
+    )
+
+
+def _revoke(connection: Connection, rows: list[Credential], act: Act) -> list[Credential]:
+    for part in _parts([row.id for row in rows]):
+        query = update(credentials).where(credentials.c.id.in_(part))
+        connection.execute(query.values(revoked_ms=act.now_ms))
+    said = [(row.id, {"device": row.device, "kind": str(row.kind)}) for row in rows]
+    _audit(connection, "revoked", said, act)
+    return rows
+
+
+def _end_at(connection: Connection, rows: list[Credential], until_ms: int, act: Act) -> None:
+    ends = {row.id: min(until_ms, row.expires_ms or until_ms) for row in rows}
+    query = update(credentials).where(credentials.c.id == bindparam("which"))
+    query = query.values(expires_ms=bindparam("ends_ms"))
+    if ends:
+        found = [{"which": which, "ends_ms": ends_ms} for which, ends_ms in ends.items()]
+        connection.execute(query, found)
+    said = [(row.id, {"device": row.device, "expires_ms": ends[row.id]}) for row in rows]
+    _audit(connection, "ends", said, act)
 
 
 def _audit(
-    connection: Connection, credential: str, action: str, after: dict[str, object], act: Act
+    connection: Connection, action: str, said: Iterable[tuple[str, Mapping[str, object]]], act: Act
 ) -> None:
-    audit.append(
-        connection,
-        actor=act.actor,
-        cause=act.cause,
-        subject=f"credential/{credential}",
-        action=action,
-        before="",
-        after=json.dumps(after, sort_keys=True, separators=(",", ":")),
-        time_ms=act.now_ms,
-    )
+    entries = [
+        audit.Entry(
+            subject=f"credential/{credential}",
+            action=action,
+            before="",
+            after=json.dumps(after, sort_keys=True, separators=(",", ":")),
+        )
+        for credential, after in said
+    ]
+    audit.append_all(connection, entries, actor=act.actor, cause=act.cause, time_ms=act.now_ms)
 
 
 def _good_of(

@@ -9,23 +9,19 @@ from typing import Annotated, TypeAlias
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from hub.broker import Kind, drift
 from hub.cli.hub_client import HubClient
-from hub.cli.interrupt import EXIT_INTERRUPTED, Interrupt
 from hub.cli.moments import when
 from hub.cli.options import DEFAULT_CONFIG, BuildingOption, ConfigOption, JsonOption
-from hub.cli.secrets_out import SecretRow, SecretsOut, open_out
+from hub.cli.secret_fetch import EXIT_LEFT, Order, fetch
 from hub.clock import SystemClock
 from hub.config import load_config
 from hub.errors import ConfigError
 from hub.ledger import open_reader
 from hub.site import load_site
 
-EXIT_LEFT = 1  # somebody who was named got nothing, or the broker does not know it yet
-_NAMED = 10
 _DAY_S = 86_400
 
 app = typer.Typer(
@@ -37,20 +33,13 @@ AllOption: TypeAlias = Annotated[
     bool, typer.Option("--all", help="Every device that has a broker.")
 ]
 KindOption: TypeAlias = Annotated[Kind, typer.Option(help="What the devices get.")]
+FromOption: TypeAlias = Annotated[
+    Path | None, typer.Option(help="A file with the ids of devices, one in each line.")
+]
 OutOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(help="Passwords: a CSV file; certificates: a folder. For their owner alone."),
 ]
-
-
-class SecretPage(msgspec.Struct, frozen=True):
-    """Secrets as the hub gives them, once."""
-
-    secrets: list[SecretRow]
-    left: list[str]
-    authority: str
-    broker: str
-    next: str | None
 
 
 class CredentialRow(msgspec.Struct, frozen=True):
@@ -99,16 +88,18 @@ def issue(
     config: ConfigOption = DEFAULT_CONFIG,
     building: BuildingOption = "",
     everything: AllOption = False,
+    devices_from: FromOption = None,
     kind: KindOption = Kind.PASSWORD,
     out: OutOption = None,
     hub: Annotated[bool, typer.Option("--hub", help="The hub's own account, anew.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Make a first credential for each device that has none of this kind. Secrets are shown this once."""
     if hub:
         _renew_hub(config)
         return
-    body = _chosen(devices, building, everything) | {"kind": kind.value}
-    _fetch(config, "/v1/credentials", body, out)
+    body = _chosen(_named(devices, devices_from), building, everything) | {"kind": kind.value}
+    fetch(_order(config, "/v1/credentials", body, kind, out, json))
 
 
 @app.command("rotate")
@@ -117,16 +108,23 @@ def rotate(
     config: ConfigOption = DEFAULT_CONFIG,
     building: BuildingOption = "",
     everything: AllOption = False,
+    devices_from: FromOption = None,
     kind: KindOption = Kind.PASSWORD,
     out: OutOption = None,
     overlap_days: Annotated[
         float, typer.Option(help="How long the old one stays good; 0 ends it now.", min=0, max=90)
     ] = 7.0,
+    again: Annotated[
+        bool, typer.Option("--again", help="The new one was lost: another; the old one stays.")
+    ] = False,
+    after: Annotated[str, typer.Option(help="Only devices after this id.")] = "",
+    json: JsonOption = False,
 ) -> None:
     """Replace credentials. The old ones stay good for a while, so that devices can be changed one by one."""
-    overlap_s = round(overlap_days * _DAY_S)
-    body = _chosen(devices, building, everything) | {"kind": kind.value, "overlap_s": overlap_s}
-    _fetch(config, "/v1/credentials/rotate", body, out)
+    body = _chosen(_named(devices, devices_from), building, everything)
+    body |= {"kind": kind.value, "overlap_s": round(overlap_days * _DAY_S)}
+    body |= {"again": again, "after": after}
+    fetch(_order(config, "/v1/credentials/rotate", body, kind, out, json))
 
 
 @app.command("revoke")
@@ -222,58 +220,25 @@ def _renew_hub(config: Path) -> None:
     _warn(made.broker)
 
 
-def _fetch(config: Path, path: str, body: dict[str, object], out: Path | None) -> None:
-    """Page by page: what is on disk here is the only copy."""
-    named = body["devices"] is not None
-    left: list[str] = []
-    with (
-        HubClient(config) as client,
-        open_out(out, Kind(str(body["kind"])), single=_is_single(body)) as kept,
-        Interrupt() as interrupt,
-        _progress() as progress,
-    ):
-        task = progress.add_task("credentials", total=None)
-        page = _take(client, path, body, kept)
-        while page.next is not None and not interrupt.asked:
-            left += page.left
-            progress.update(task, completed=kept.number)
-            page = _take(client, path, body | {"after": page.next}, kept)
-        left += page.left
-    typer.echo(f"{kept.number} new credentials{f' in {out}' if out else ''}", err=True)
-    if page.next is not None:
-        typer.echo("interrupted; the same command goes on where this one stopped", err=True)
-        raise typer.Exit(EXIT_INTERRUPTED)
-    _tell_left(left, rotating="overlap_s" in body)
-    _warn(page.broker)
-    if left and named:
-        raise typer.Exit(EXIT_LEFT)
+def _named(devices: list[str] | None, file: Path | None) -> list[str] | None:
+    if file is None:
+        return devices
+    try:
+        return [*(devices or ()), *file.read_text("utf-8").split()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            file=str(file), key="--devices-from", found=str(error), hint="one id in each line"
+        ) from None
 
 
-def _is_single(body: dict[str, object]) -> bool:
+def _order(
+    config: Path, path: str, body: dict[str, object], kind: Kind, out: Path | None, json: bool
+) -> Order:
     devices = body["devices"]
-    return isinstance(devices, list) and len(devices) == 1
-
-
-def _take(client: HubClient, path: str, body: dict[str, object], kept: SecretsOut) -> SecretPage:
-    page = client.post(path, SecretPage, body)
-    kept.keep(page.secrets, page.authority)
-    return page
-
-
-def _tell_left(left: list[str], *, rotating: bool) -> None:
-    if not left:
-        return
-    names = ", ".join(left[:_NAMED]) + (" …" if len(left) > _NAMED else "")
-    why = "have none to replace: issue" if rotating else "had one already; if it is lost: rotate"
-    typer.echo(f"{len(left)} devices {why}: {names}", err=True)
+    named = [str(name) for name in devices] if isinstance(devices, list) else None
+    return Order(config=config, path=path, body=body, devices=named, kind=kind, out=out, json=json)
 
 
 def _warn(broker: str) -> None:
     if broker:
         typer.echo(f"the broker does not know them yet: {broker}", err=True)
-
-
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -13,18 +13,21 @@ from typing import Protocol
 
 import msgspec
 import typer
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from hub.broker import Kind
+from hub.broker import Kind, Why
 from hub.cli.moments import when
 from hub.errors import ConfigError
 
-_COLUMNS = ("device", "username", "password", "expires (UTC)")
+_COLUMNS = ("device", "username", "password", "expires (UTC)", "id")
 _PRIVATE = 0o077
 
 
 class SecretRow(msgspec.Struct, frozen=True):
     """A secret as the hub gives it."""
 
+    id: str
     device: str
     username: str
     kind: Kind
@@ -34,10 +37,22 @@ class SecretRow(msgspec.Struct, frozen=True):
     key: str
 
 
+class LeftRow(msgspec.Struct, frozen=True):
+    """A device that got nothing, and id and serial of its newest credential, empty for none."""
+
+    device: str
+    why: Why
+    credential: str
+    serial: str
+
+
 class SecretsOut(Protocol):
     """Keeps secrets; `number` of them so far."""
 
     number: int
+
+    def holds(self, left: LeftRow) -> bool:
+        """Whether the secret of this credential is here, whole."""
 
     def keep(self, secrets: Sequence[SecretRow], authority: str) -> None:
         """Put these where they belong, on disk when this returns. Raises OSError."""
@@ -47,15 +62,21 @@ class _Csv:
     def __init__(self, handle: int) -> None:
         self.number = 0
         self._handle = handle
-        if not os.fstat(handle).st_size:
+        before = os.pread(handle, os.fstat(handle).st_size, 0)
+        if not before:
             self._write([_COLUMNS])
+        elif not before.endswith(b"\n"):  # a power cut left half a row: it is no part of the next
+            os.write(handle, b"\r\n")
+        read = csv.DictReader(io.StringIO(before.decode("utf-8", "replace")))
+        self._ids = {row["id"] for row in read if row.get("id") and row.get("password")}
+
+    def holds(self, left: LeftRow) -> bool:
+        """See SecretsOut."""
+        return left.credential in self._ids
 
     def keep(self, secrets: Sequence[SecretRow], authority: str) -> None:
         """See SecretsOut."""
-        self._write(
-            (one.device, one.username, one.password, when(one.expires_ms) if one.expires_ms else "")
-            for one in secrets
-        )
+        self._write((one.device, one.username, one.password, _end(one), one.id) for one in secrets)
         self.number += len(secrets)
 
     def _write(self, rows: object) -> None:
@@ -71,6 +92,18 @@ class _Folder:
     def __init__(self, folder: Path) -> None:
         self.number = 0
         self._folder = folder
+
+    def holds(self, left: LeftRow) -> bool:
+        """See SecretsOut."""
+        try:
+            pem = (self._folder / f"{left.device}.crt").read_bytes()
+            certificate = x509.load_pem_x509_certificate(pem)
+            key = load_pem_private_key((self._folder / f"{left.device}.key").read_bytes(), None)
+        except (OSError, ValueError):
+            return False
+        if f"{certificate.serial_number:x}" != left.serial:
+            return False
+        return certificate.public_key() == key.public_key()
 
     def keep(self, secrets: Sequence[SecretRow], authority: str) -> None:
         """See SecretsOut."""
@@ -96,6 +129,10 @@ class _Terminal:
     def __init__(self) -> None:
         self.number = 0
 
+    def holds(self, left: LeftRow) -> bool:
+        """See SecretsOut: what was shown is gone."""
+        return False
+
     def keep(self, secrets: Sequence[SecretRow], authority: str) -> None:
         """See SecretsOut."""
         for one in secrets:
@@ -104,6 +141,10 @@ class _Terminal:
             else:
                 typer.echo(one.certificate + one.key + authority)
         self.number += len(secrets)
+
+
+def _end(secret: SecretRow) -> str:
+    return when(secret.expires_ms) if secret.expires_ms else ""
 
 
 @contextmanager
@@ -123,7 +164,7 @@ def open_out(out: Path | None, kind: Kind, *, single: bool) -> Iterator[SecretsO
             _check_private(out, out.stat().st_mode)
             yield _Folder(out)
             return
-        handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        handle = os.open(out, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise _wrong(str(out), error.strerror or str(error), "name another place") from None
     try:
