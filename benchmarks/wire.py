@@ -205,29 +205,32 @@ def tell(hub: int, config: Path, port: int, commands: int) -> Found:
     return Found(told=told, readings_s=readings / passed_s, cores=cores, bare_s=alone)
 
 
+def play(stack: ExitStack, log: Path, site: Path, *options: str) -> None:
+    """Simulated devices of a site, while the stack is open; returns when they can be reached."""
+    stack.enter_context(process(*SIM, str(site), *options, log=log))
+    wait_until(lambda: "ready" in log.read_text("utf-8"), timeout_s=START_TIMEOUT_S)
+
+
 def measure(load: Load, folder: Path, commands: int) -> None:
     """One load, with processes and folders of its own; prints its rows."""
-    folder.mkdir()
-    broker_port, api_port = free_port(), free_port()
     told, campus, config, deeds = (folder / name for name in ("told", "campus", "hub", "deeds"))
-    write_told(told, broker_port)
-    if load.size:
-        write_site(campus, load.size, name="Reference campus", broker_port=broker_port)
-    write_hub(config, told, campus if load.size else None, api_port)
-    players = [[*SIM, str(told), "--ledger", str(deeds)]]
-    players += [[*SIM, str(campus)]] if load.size else []
     with ExitStack() as stack:
-        stack.enter_context(running(mosquitto_server(folder / "broker", port=broker_port)))
-        for number, player in enumerate(players):
-            log = folder / f"sim-{number}.log"
-            stack.enter_context(process(*player, log=log))
-            wait_until(lambda log=log: "ready" in log.read_text("utf-8"), timeout_s=60)  # type: ignore[misc]
+        broker = stack.enter_context(running(mosquitto_server(folder / "broker")))
+        if load.size:
+            write_site(campus, load.size, name="Reference campus", broker_port=broker.port)
+            play(stack, folder / "campus.log", campus)
+        # Ports are chosen when the campus holds its own, so that none is given twice.
+        write_told(told, broker.port)
+        play(stack, folder / "told.log", told, "--ledger", str(deeds))
+        port = free_port()
+        write_hub(config, told, campus if load.size else None, port)
         run = [sys.executable, "-m", "hub.cli.main", "run", "--config", str(config)]
         hub = stack.enter_context(process(*run, log=folder / "hub.log"))
         key = load_config(config).data / "admin.key"
-        wait_until(key.exists, timeout_s=START_TIMEOUT_S)
+        wait_until(lambda: key.exists() or hub.poll() is not None, timeout_s=START_TIMEOUT_S)
+        assert hub.poll() is None, (folder / "hub.log").read_text("utf-8")[-2000:]
         time.sleep(load.settle_s)
-        found = tell(hub.pid, config, api_port, commands)
+        found = tell(hub.pid, config, port, commands)
     came_ms = arrivals(found.told, deeds)
     show(load, found, came_ms)
     written = rows_before(load_config(config).data / "ledger.db", came_ms)

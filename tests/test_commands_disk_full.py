@@ -79,11 +79,11 @@ def test_what_could_not_be_written_until_its_deadline_is_never_told(small_disk: 
 
 
 async def done_but_not_written(small_disk: Path, site: Site, hub: Hub) -> tuple[Record, Path]:
-    """An opening that is done, and whose answer finds the disk full; the ballast on the disk."""
+    """A cut that is done, and whose answer finds the disk full; the ballast on the disk."""
     machine = site.machines["gate-1"]
     machine.script = [B.MUTE]
     await hub.poll("gate-1")
-    record = await hub.send("gate-1", "open")
+    record = await hub.send("gate-1", "cut")
     await hub.until(lambda: machine.tries)
     ballast = fill(small_disk)
     await hub.clock.sleep(5)

@@ -14,7 +14,7 @@ from tests.scripted_device import Behaviour
 
 B = Behaviour
 FIRST = replace(order("gate-1", "credit", "first", amount=500), deadline_s=5.0)
-NEXT = replace(order("gate-1", "credit", "next", amount=700), deadline_s=600.0)
+NEXT = replace(order("gate-1", "credit", "next", amount=700), deadline_s=120.0)
 
 
 async def submitted(hub: Hub, wish: Order) -> Record:
