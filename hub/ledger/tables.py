@@ -273,6 +273,10 @@ meterings = Table(
     metadata,
     Column("binding", Text, ForeignKey("bindings.id"), primary_key=True),
     Column("account", Text, ForeignKey("accounts.id"), nullable=False, index=True),
+    # What the product says of its counter, kept for the last charge of a device that is gone.
+    Column("point", Text, nullable=False),
+    Column("rated_w", BigInteger, nullable=False),  # 0: no limit of a step is known
+    Column("rollover", BigInteger, nullable=False),  # 0: it never begins anew by itself
     Column("counter", BigInteger, nullable=False),
     Column("time_ms", BigInteger, nullable=False),
     Column("rest", BigInteger, nullable=False),  # millionths of a fen not charged yet
