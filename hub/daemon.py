@@ -20,6 +20,8 @@ import structlog
 from hub.api import ApiParts, bind, make_app, serve_api
 from hub.auth import Keys
 from hub.broker import BROKER_FOLDER, Broker, hub_password
+from hub.campus.intake import Intake
+from hub.campus.platforms import read_platforms
 from hub.clock import Clock
 from hub.config import HUB_FILE, HubConfig, load_config
 from hub.control import Control
@@ -69,6 +71,7 @@ class Daemon:
         self._followers: list[Follower] = []
         self._supervisor: Supervisor | None = None
         self.control: Control | None = None
+        self.intake = Intake(ledger=ledger, clock=clock)
         self.broker = Broker(ledger=ledger, clock=clock, data=config.data, config=config.broker)
         self.ingest = Ingest(
             store=journal,
@@ -82,6 +85,7 @@ class Daemon:
         """Serve until `stop` is set, applying the files each time `changed` is; then close everything."""
         site = self._keeper.site
         self._configure(site)
+        self.intake.configure(site, await asyncio.to_thread(read_platforms, site))
         self.ingest.remember(
             {
                 name: [
@@ -155,9 +159,11 @@ class Daemon:
         assert supervisor is not None
         assert control is not None
         made = await asyncio.to_thread(supervisor.prepare, site.links)
+        platforms = await asyncio.to_thread(read_platforms, site)
 
         async def step() -> tuple[str, ...]:
             self._configure(site)
+            self.intake.configure(site, platforms)
             touched = await supervisor.apply(site.links, made)
             control.configure(site.links, site.safety)
             self.broker.configure(site.links)
@@ -198,6 +204,7 @@ class Daemon:
             registry=control.registry,
             presence=self.ingest.presence,
             commands=control.commands,
+            intake=self.intake,
             keys=keys,
             broker=self.broker,
             keeper=self._keeper,
