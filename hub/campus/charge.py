@@ -16,6 +16,8 @@ from hub.campus.prices import MILLION, Tariff
 from hub.journal import Series
 from hub.plausibility import ROLLED_OVER, step_is_possible
 
+_STEP_MAX = 10**9  # of any counter, also one that no power limits
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mark:
@@ -66,17 +68,23 @@ class Charge:
     worth_fen: int
 
 
-def marks_of(series: Series) -> list[tuple[Mark, bool]]:
+def marks_of(
+    series: Series, end_ms: int | None = None, last: int | None = None
+) -> list[tuple[Mark, bool]]:
     """The readings that may be charged, each with whether the counter rolled over there.
 
-    One that stands with another doubt is left out: the next sure one has it within.
+    One that stands with another doubt is left out: the next sure one has it within. `last` is what a person
+    read at the end, where he did.
     """
     doubts = dict(series.uncertain)
-    return [
+    marks = [
         (Mark(time_ms=time_ms, counter=int(value)), doubts.get(time_ms) == ROLLED_OVER)
         for time_ms, value in zip(series.times, series.values, strict=True)
         if value.__class__ is int and doubts.get(time_ms, ROLLED_OVER) == ROLLED_OVER
     ]
+    if end_ms is not None and last is not None:
+        marks.append((Mark(time_ms=end_ms, counter=last), False))
+    return marks
 
 
 def follow(start: Mark, marks: Iterable[tuple[Mark, bool]], register: Register) -> Track:
@@ -89,7 +97,9 @@ def follow(start: Mark, marks: Iterable[tuple[Mark, bool]], register: Register) 
         amount = mark.counter - last.counter
         if amount < 0 and rolled:
             amount += register.rollover
-        if not step_is_possible(register.rated_w / 3600, amount, mark.time_ms - last.time_ms):
+        passed_ms = mark.time_ms - last.time_ms
+        possible = step_is_possible(register.rated_w / 3600, amount, passed_ms)
+        if not possible or amount > _STEP_MAX:
             what = "fell" if amount < 0 else "jumped"
             held = f"counter {what} from {last.counter} to {mark.counter}"
             return Track(steps=tuple(steps), mark=last, held=held)
@@ -140,12 +150,13 @@ def _shares(step: Step, timezone: ZoneInfo) -> Iterator[tuple[date, int]]:
         yield first, step.amount
         return
     days = [first + timedelta(days=place) for place in range((last - first).days + 1)]
-    bounds = [step.begin_ms, *(_midnight_ms(day, timezone) for day in days[1:]), step.end_ms]
+    bounds = [step.begin_ms, *(midnight_ms(day, timezone) for day in days[1:]), step.end_ms]
     length_ms = step.end_ms - step.begin_ms
     reached = [step.amount * (bound - step.begin_ms) // length_ms for bound in bounds]
     for day, (before, after) in zip(days, pairwise(reached), strict=True):
         yield day, after - before
 
 
-def _midnight_ms(day: date, timezone: ZoneInfo) -> int:
+def midnight_ms(day: date, timezone: ZoneInfo) -> int:
+    """When a local day begins."""
     return round(datetime(day.year, day.month, day.day, tzinfo=timezone).timestamp() * 1000)

@@ -43,6 +43,11 @@ class Tariff:
     own: tuple[Price, ...] = ()
     common: tuple[Price, ...] = ()
 
+    @property
+    def first_day(self) -> date | None:
+        """The first day that has a rate; every later one has one too."""
+        return min((price.from_day for price in (*self.own, *self.common)), default=None)
+
     def rate_on(self, day: date) -> int | None:
         """The rate of a local day; None before the first version."""
         price = _last(self.own, day) or _last(self.common, day)
