@@ -227,7 +227,7 @@ async def test_two_meters_one_after_the_other_are_two_meterings(house: House) ->
     await house.read(5, device="m-9", after_s=60)
     await house.read(1_005, device="m-9")
     await house.charge()
-    assert await house.fen() == -price_of({RATE: 2_250})
+    assert abs(await house.fen() + price_of({RATE: 2_250})) <= 1  # each has a rest of its own
     assert (await house.held(), await house.is_right()) == ([], True)
 
 
