@@ -153,7 +153,7 @@ class Outbox:
         """Why it was not taken; empty when it was. A redirect is no answer: the address was agreed."""
         body = word.body
         headers = sealed(platform.secrets[:1], word.id, self._clock.now_ms() // 1000, body)
-        headers["content-type"] = "application/json"
+        headers |= {"content-type": "application/json", "accept-encoding": "identity"}
         try:
             async with (
                 asyncio.timeout(ANSWER_TIMEOUT_S),
@@ -174,7 +174,7 @@ class Outbox:
 
 async def _beginning(answer: httpx2.Response) -> bytes:
     said = b""
-    async for part in answer.aiter_raw():
+    async for part in answer.aiter_bytes():
         said += part
         if len(said) > _ANSWER_MAX_BYTES:
             break

@@ -117,6 +117,7 @@ class PlatformList:
         now_ms = self._clock.now_ms()
         target = f"GET {url.path}?{query}".encode()
         headers = sealed(platform.secrets[:1], self._clock.new_id(), now_ms // 1000, target)
+        headers["accept-encoding"] = "identity"
         address = url._replace(query=query).geturl()
         try:
             async with (
