@@ -14,6 +14,7 @@ NAMES = (
     "modbus_commands",
     "mqtt_commands",
     "campus",
+    "prepaid",
     "api",
     "soak",
 )
