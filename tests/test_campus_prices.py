@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub import VirtualClock, audit
@@ -119,6 +119,7 @@ async def test_a_rate_is_a_whole_number_in_bounds(ledger: Ledger, rate: int) -> 
         await enter(ledger, price(TODAY, rate))
 
 
+@settings(deadline=None)
 @given(
     days=st.lists(st.integers(0, 400), unique=True, max_size=8).map(sorted),
     asked=st.integers(0, 500),
