@@ -20,8 +20,8 @@ import structlog
 from hub.api import ApiParts, bind, make_app, serve_api
 from hub.auth import Keys
 from hub.broker import BROKER_FOLDER, Broker, hub_password
-from hub.campus.intake import Intake
 from hub.campus.platforms import read_platforms
+from hub.campus.service import Campus
 from hub.clock import Clock
 from hub.config import HUB_FILE, HubConfig, load_config
 from hub.control import Control
@@ -71,7 +71,7 @@ class Daemon:
         self._followers: list[Follower] = []
         self._supervisor: Supervisor | None = None
         self.control: Control | None = None
-        self.intake = Intake(ledger=ledger, clock=clock)
+        self.campus = Campus(ledger=ledger, clock=clock)
         self.broker = Broker(ledger=ledger, clock=clock, data=config.data, config=config.broker)
         self.ingest = Ingest(
             store=journal,
@@ -85,7 +85,7 @@ class Daemon:
         """Serve until `stop` is set, applying the files each time `changed` is; then close everything."""
         site = self._keeper.site
         self._configure(site)
-        self.intake.configure(site, await asyncio.to_thread(read_platforms, site))
+        self.campus.configure(site, await asyncio.to_thread(read_platforms, site))
         self.ingest.remember(
             {
                 name: [
@@ -114,6 +114,8 @@ class Daemon:
             await self._supervisor.apply(site.links)
             self._keeper.attach(tasks, self._prepare)
             commanding = await control.start(tasks)
+            paid = self.campus.run(control.commands, control.registry)
+            commanding.append(tasks.create_task(paid, name="campus"))
             overview = self._overview(self._supervisor)
             others = [
                 *await self._open_api(tasks, control, overview),
@@ -163,7 +165,7 @@ class Daemon:
 
         async def step() -> tuple[str, ...]:
             self._configure(site)
-            self.intake.configure(site, platforms)
+            self.campus.configure(site, platforms)
             touched = await supervisor.apply(site.links, made)
             control.configure(site.links, site.safety)
             self.broker.configure(site.links)
@@ -204,7 +206,7 @@ class Daemon:
             registry=control.registry,
             presence=self.ingest.presence,
             commands=control.commands,
-            intake=self.intake,
+            intake=self.campus.intake,
             keys=keys,
             broker=self.broker,
             keeper=self._keeper,

@@ -147,6 +147,7 @@ _BY_NUMBER = select(_t).where(_t.c.platform == bindparam("of"), _t.c.number == b
 _BY_ID = select(_t).where(_t.c.id == bindparam("wanted"))
 _ADD = insert(_t)
 _MOVE = update(_t).where(_t.c.id == bindparam("moved"), _t.c.state == bindparam("was"))
+_ATTACH = update(_t).where(_t.c.id == bindparam("of"))
 _ADD_EVENT = insert(tables.outbox)
 _EVENTS = select(func.count()).where(tables.outbox.c.order_id == bindparam("of"))
 
@@ -279,6 +280,11 @@ def advance(
         },
     )
     return after
+
+
+def attach(connection: Connection, order: Order, command: str) -> None:
+    """The order's newest command; it has its own rows of the audit."""
+    connection.execute(_ATTACH, {"of": order.id, "command": command})
 
 
 def deliver(connection: Connection, order: Order, act: Act, *, in_meter: bool) -> Order:

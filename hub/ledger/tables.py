@@ -300,6 +300,7 @@ orders = Table(
     Column("deadline_ms", BigInteger, nullable=False),
     Column("changed_ms", BigInteger, nullable=False),
     UniqueConstraint("platform", "number", name="uq_orders_number"),
+    Index("ix_orders_device", "device", "state"),
 )
 
 # What the platforms must be told, until they have taken it.

@@ -103,6 +103,7 @@ def _orders() -> None:
     )
     op.create_index("ix_orders_account", "orders", ["account"])
     op.create_index("ix_orders_state", "orders", ["state"])
+    op.create_index("ix_orders_device", "orders", ["device", "state"])
     op.create_table(
         "outbox",
         sa.Column("id", sa.Text, primary_key=True),
