@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime, time
 from pathlib import Path
+from tomllib import loads
 
 import pytest
 
 from hub import ConfigError, ConfigErrors, Site, load_site
+from hub.campus import rules as rules_file
 from hub.campus.accounts import Utility
 from hub.campus.rules import Hours, Prepaid, Restore, Rules, read_rules
 from tests.provisioned import SITE, write_building
@@ -121,6 +123,13 @@ def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str, key: str) 
     with pytest.raises(ConfigError) as caught:
         rules_of(tmp_path, f"[prepaid]\n{text}\n")
     assert (caught.value.key, Path(caught.value.file).name) == (key, "site.toml")
+
+
+def test_the_example_is_good_and_every_key_of_it_is_explained(tmp_path: Path) -> None:
+    example = str(rules_file.__doc__).partition("\n\n")[2]
+    assert not rules_of(tmp_path, example).of("B9").enabled
+    text = (Path(__file__).parents[1] / "docs" / "prepaid.md").read_text("utf-8")
+    assert [key for key in loads(example)["prepaid"] if f"`{key}" not in text] == ["buildings"]
 
 
 def test_a_building_nobody_knows_is_a_mistake(tmp_path: Path) -> None:
