@@ -16,6 +16,7 @@ NAMES = (
     "campus",
     "prepaid",
     "api",
+    "orders",
     "soak",
 )
 TIMEOUT_S = 7200

@@ -183,6 +183,13 @@ async def test_every_notice_that_is_nobodys_word_gets_the_same_answer_and_has_no
     assert await desk.balance(ROOM.held) == 5000
 
 
+async def test_while_the_ledger_refuses_nothing_is_answered_as_taken(desk: OrderDesk) -> None:
+    message = desk.platform.notice(desk.platform.pay("B1", "101", 5000))
+    await desk.ledger.close()
+    answers = [await send(desk, *message), await send(desk, *message)]
+    assert [answer.status_code for answer in answers] == [503, 503]
+
+
 async def test_a_body_of_more_than_64_kib_is_not_taken(desk: OrderDesk) -> None:
     body = b" " * 70_000
     assert (await send(desk, desk.platform.seal("msg_x", body), body)).status_code == 413

@@ -180,11 +180,11 @@ def receive(
         deadline_ms=deadline_ms,
         changed_ms=act.now_ms,
     )
-    payer = accounts.platform(order.platform)
-    accounts.ensure_room(connection, notice.room, now_ms=act.now_ms)
-    accounts.ensure(connection, payer, now_ms=act.now_ms)
+    payer, room = accounts.platform(order.platform), notice.room
+    needed = (payer, room.account, room.held, room.meter)
+    accounts.ensure(connection, *needed, now_ms=act.now_ms)
     connection.execute(_ADD, {name: getattr(order, name) for name in Order.__slots__})
-    _book(connection, order, books.Kind.ACCEPTED, (payer, notice.room.held), act)
+    _book(connection, order, books.Kind.ACCEPTED, (payer, room.held), act)
     return Received(
         verdict=Verdict.TAKEN, order=advance(connection, order, OrderState.ACCEPTED, act)
     )
