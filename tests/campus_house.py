@@ -15,7 +15,8 @@ from sqlalchemy import Connection, select
 from hub import Reading, Site, VirtualClock, load_site
 from hub.campus import books
 from hub.campus.accounts import Room, Unit, Utility
-from hub.campus.charging import Charger, Run
+from hub.campus.booking import Run
+from hub.campus.charging import Charger
 from hub.campus.metering import Held, list_held
 from hub.campus.prices import Price, enter_price
 from hub.campus.rules import Rules, read_rules

@@ -14,6 +14,7 @@ from hub import audit
 from hub.campus import books
 from hub.campus.accounts import BookError, Room, Unit, Utility, grant, revenue
 from hub.campus.books import Kind, transfer
+from hub.campus.charging import Charger
 from hub.campus.metering import release
 from hub.ledger.tables import bindings
 from tests.campus_house import (
@@ -74,7 +75,11 @@ async def test_a_run_over_the_same_readings_charges_nothing_more(house: House) -
 async def test_runs_at_the_same_time_charge_once(house: House) -> None:
     await house.used(0)
     await house.read(2_000)
-    await asyncio.gather(*(house.charge() for _ in range(5)))
+    others = [
+        Charger(ledger=house.ledger, journal=house.journal, clock=house.clock) for _ in range(5)
+    ]
+    runs = await asyncio.gather(*(other.run(house.site, house.rules) for other in others))
+    assert sorted(run.fen for run in runs) == [0, 0, 0, 0, price_of({RATE: 2_000})]
     assert await house.fen() == -price_of({RATE: 2_000})
 
 
@@ -161,6 +166,24 @@ async def test_one_that_is_held_stops_no_other(house: House) -> None:
         await house.read(6_000 - counter, device="m-2", after_s=0)
         await house.charge()
     assert (await house.fen(), await house.fen(OTHER)) == (0, -price_of({RATE: 4_900}))
+
+
+async def test_what_the_books_refuse_stops_no_other(house: House) -> None:
+    await house.read(0)
+    await house.read(0, device="m-2", after_s=0)
+    await house.charge()
+    key = f"use/{await house.binding()}/{house.clock.now_ms()}"
+    said = transfer(ROOM.account, revenue(POWER), Unit.FEN, 1)
+    await house.ledger.run(
+        lambda connection: books.post(
+            connection, key=key, kind=Kind.USE, postings=said, actor="t", cause="", time_ms=1
+        )
+    )
+    await house.read(1_000)
+    await house.read(2_000, device="m-2", after_s=0)
+    run = await house.charge()
+    assert (run.refused, run.charged) == (1, 1)
+    assert (await house.fen(), await house.fen(OTHER)) == (-1, -price_of({RATE: 2_000}))
 
 
 async def test_a_released_counter_is_charged_from_where_a_person_says(house: House) -> None:

@@ -8,99 +8,35 @@ day that has a price.
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
-from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection
 
-from hub import audit
-from hub.campus import books
-from hub.campus.accounts import BookError, Room, Unit, Utility, revenue
-from hub.campus.books import Entry, Kind, Posting, transfer
+from hub.campus.accounts import BookError, Room
+from hub.campus.booking import Draft, Run, Terms, book
 from hub.campus.charge import (
-    Charge,
-    Track,
-    by_day,
     follow,
     local_day,
     marks_of,
     midnight_ms,
-    price,
 )
-from hub.campus.metering import Held, Metering, read_meterings
-from hub.campus.meters import open_rooms, room_meters
-from hub.campus.prices import Tariff, read_tariff
+from hub.campus.metering import Metering, read_meterings
+from hub.campus.meters import room_meters
+from hub.campus.prices import MILLION, read_tariff
 from hub.campus.rules import Rules
 from hub.clock import Clock
-from hub.journal import Journal
+from hub.journal import Journal, Latest
 from hub.ledger import Ledger
-from hub.ledger.tables import balances, meterings
 from hub.plausibility import CLOCK_AHEAD_MS
 from hub.site import Site
 
-ACTOR = "metering"
 _GROUP = 200  # meterings charged in one transaction
 _READINGS = 20_000  # of one metering in one run; the next run goes on
 
 _log = structlog.get_logger("charging")
-
-_BEGIN = insert(meterings)
-_MOVED = ("counter", "time_ms", "rest", "held")
-_MOVE = (
-    update(meterings)
-    .where(meterings.c.binding == bindparam("of"))
-    .values({name: bindparam(f"now_{name}") for name in _MOVED})
-)
-
-
-@dataclass(kw_only=True, slots=True)
-class Run:
-    """What one run did, counted in meterings. `held` wait for a person, `stopped` are the new ones."""
-
-    charged: int = 0
-    waiting: int = 0  # nothing new, or less due than is worth a row
-    unpriced: int = 0  # no price holds yet
-    refused: int = 0  # the books would not have it: a mistake of the program or of the disk
-    held: int = 0
-    fen: int = 0
-    stopped: list[Held] = field(default_factory=list)
-
-    def add(self, other: Run) -> None:
-        """Count what another run did too."""
-        self.charged += other.charged
-        self.waiting += other.waiting
-        self.unpriced += other.unpriced
-        self.refused += other.refused
-        self.held += other.held
-        self.fen += other.fen
-        self.stopped += other.stopped
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Draft:
-    """A metering, and what the journal has of its counter since."""
-
-    metering: Metering
-    track: Track
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Terms:
-    """By what is charged: the campus's calendar, its rules and prices, and whether small sums are due too."""
-
-    timezone: ZoneInfo
-    rules: Rules
-    flush: bool
-    now_ms: int
-    tariffs: Mapping[tuple[Utility, str], Tariff] = field(default_factory=dict)
-
-    def tariff(self, room: Room) -> Tariff:
-        """The prices that hold for a room."""
-        return self.tariffs[room.utility, room.building]
 
 
 class Charger:
@@ -134,11 +70,18 @@ class Charger:
             done = Run(held=sum(bool(item.held) for item in wanted))
             free = [item for item in wanted if not item.held]
             for begin in range(0, len(free), _GROUP):
-                drafts = [await self._draft(item, terms) for item in free[begin : begin + _GROUP]]
-                done.unpriced += drafts.count(None)
-                done.add(await self._book([draft for draft in drafts if draft], terms))
+                done.add(await self._charge(free[begin : begin + _GROUP], terms))
             _say(done)
             return done
+
+    async def _charge(self, group: Sequence[Metering], terms: Terms) -> Run:
+        """Charge some; those of which the last word shows that little is due are not looked into."""
+        latest = await self._journal.latest([item.device for item in group])
+        busy = [item for item in group if not _is_little(item, latest.get(item.device), terms)]
+        drafts = [await self._draft(item, terms) for item in busy]
+        done = Run(waiting=len(group) - len(busy), unpriced=drafts.count(None))
+        done.add(await self._book([draft for draft in drafts if draft], terms))
+        return done
 
     async def _draft(self, metering: Metering, terms: Terms) -> Draft | None:
         """What is to be charged; None while no price holds."""
@@ -160,6 +103,8 @@ class Charger:
 
     async def _book(self, drafts: Sequence[Draft], terms: Terms) -> Run:
         """Book a group; where the books refuse it, each alone, so that one stops no other."""
+        if not drafts:
+            return Run()
         try:
             return await self._ledger.run(partial(book, drafts=drafts, terms=terms))
         except BookError as error:
@@ -170,97 +115,6 @@ class Charger:
         for draft in drafts:
             done.add(await self._book([draft], terms))
         return done
-
-
-def book(connection: Connection, drafts: Sequence[Draft], terms: Terms) -> Run:
-    """Charge these, with their rows of the audit, in the caller's transaction. Raises BookError."""
-    booking = Booking(connection, terms, drafts)
-    for draft in drafts:
-        booking.add(draft)
-    booking.write()
-    return booking.done
-
-
-class Booking:
-    """Charges of one transaction: what is left of an allowance is shared by all meters of a room."""
-
-    def __init__(self, connection: Connection, terms: Terms, drafts: Sequence[Draft]) -> None:
-        self.done = Run()
-        self._connection = connection
-        self._terms = terms
-        self._known = _current(connection, drafts)
-        self._free = _allowances(connection, drafts)
-        self._entries: list[Entry] = []
-        self._begun: list[tuple[Draft, int]] = []
-        self._moved: list[tuple[Draft, int]] = []
-
-    def add(self, draft: Draft) -> None:
-        """Take one, unless another run has charged it meanwhile, or it has nothing to be charged."""
-        metering, track = draft.metering, draft.track
-        known = self._known.get(metering.binding)
-        meanwhile = known != (metering.mark.time_ms if metering.begun else None)
-        if meanwhile or not metering.counted or _has_nothing(draft):
-            self.done.waiting += 1
-            return
-        room = metering.room
-        policy = self._terms.rules.of(room.building)
-        steps = track.steps if policy.charges(room.room) else ()
-        charge = price(
-            by_day(steps, self._terms.timezone),
-            self._terms.tariff(room),
-            free=self._free.get(room.account, 0),
-            rest=metering.rest,
-        )
-        if charge is None:
-            self.done.unpriced += 1
-        elif charge.worth_fen < policy.charge_step_fen and not self._is_due(draft):
-            self.done.waiting += 1
-        else:
-            self._take(draft, charge)
-
-    def write(self) -> None:
-        """Put everything down."""
-        if not self._begun and not self._moved:
-            return
-        now_ms, connection = self._terms.now_ms, self._connection
-        open_rooms(connection, [draft.metering.room for draft, _ in self._begun], now_ms=now_ms)
-        books.post_all(connection, self._entries, actor=ACTOR, time_ms=now_ms)
-        if self._begun:
-            connection.execute(_BEGIN, [_first_row(*item) for item in self._begun])
-        if self._moved:
-            connection.execute(_MOVE, [_next_row(*item) for item in self._moved])
-        entries = [*map(_held_entry, self.done.stopped), self._entry()]
-        audit.append_all(connection, entries, actor=ACTOR, cause="charge", time_ms=now_ms)
-
-    def _take(self, draft: Draft, charge: Charge) -> None:
-        metering, track = draft.metering, draft.track
-        account = metering.room.account
-        self._free[account] = self._free.get(account, 0) - charge.free
-        if charge.free or charge.fen:
-            self._entries.append(_entry_of(draft, charge))
-        (self._moved if metering.begun else self._begun).append((draft, charge.rest))
-        self.done.charged += 1
-        self.done.fen += charge.fen
-        if track.held:
-            self.done.held += 1
-            self.done.stopped.append(_held(draft))
-
-    def _is_due(self, draft: Draft) -> bool:
-        """Whether even little is charged now: at its begin and end, held, or once a day."""
-        metering, track, terms = draft.metering, draft.track, self._terms
-        ended = metering.to_ms is not None and metering.to_ms <= terms.now_ms
-        if terms.flush or ended or track.held or not metering.begun:
-            return True
-        then, now = metering.mark.time_ms, track.mark.time_ms
-        return local_day(then, terms.timezone) != local_day(now, terms.timezone)
-
-    def _entry(self) -> audit.Entry:
-        said = {
-            "meterings": len(self._begun) + len(self._moved),
-            "fen": self.done.fen,
-            "entries": len(self._entries),
-        }
-        return audit.Entry(subject="metering", action="charged", before="", after=json.dumps(said))
 
 
 def _read(connection: Connection, *, site: Site, terms: Terms) -> tuple[list[Metering], Terms]:
@@ -282,88 +136,19 @@ def _start_ms(metering: Metering, terms: Terms) -> int | None:
     return None if priced_ms > terms.now_ms else max(metering.mark.time_ms, priced_ms)
 
 
-def _has_nothing(draft: Draft) -> bool:
-    metering, track = draft.metering, draft.track
-    return metering.begun and track.mark == metering.mark and not track.held
-
-
-def _current(connection: Connection, drafts: Sequence[Draft]) -> dict[str, int]:
-    """Until when each is charged, as it stands now."""
-    names = [draft.metering.binding for draft in drafts]
-    query = select(meterings.c.binding, meterings.c.time_ms).where(
-        meterings.c.binding.in_(names), meterings.c.held == ""
-    )
-    return {binding: time_ms for binding, time_ms in connection.execute(query)}
-
-
-def _allowances(connection: Connection, drafts: Sequence[Draft]) -> dict[str, int]:
-    names = {draft.metering.room.account for draft in drafts}
-    query = select(balances.c.account, balances.c.amount).where(
-        balances.c.account.in_(names), balances.c.unit != Unit.FEN
-    )
-    return {account: amount for account, amount in connection.execute(query)}
-
-
-def _entry_of(draft: Draft, charge: Charge) -> Entry:
-    metering, mark = draft.metering, draft.track.mark
-    room = metering.room
-    unit, earned = room.utility.unit, revenue(room.utility)
-    said: list[Posting] = []
-    if charge.free:
-        said += transfer(room.account, earned, unit, charge.free)
-    if charge.fen:
-        said += transfer(room.account, earned, Unit.FEN, charge.fen)
-    used = f"{metering.mark.counter} to {mark.counter} {unit}, {charge.free} free"
-    return Entry(
-        key=f"use/{metering.binding}/{metering.mark.time_ms}",
-        kind=Kind.USE,
-        postings=tuple(said),
-        cause=f"{metering.device}: {used}",
-    )
-
-
-def _first_row(draft: Draft, rest: int) -> dict[str, object]:
-    metering, mark = draft.metering, draft.track.mark
-    return {
-        "binding": metering.binding,
-        "account": metering.room.account,
-        "point": metering.register.point,
-        "rated_w": metering.register.rated_w,
-        "rollover": metering.register.rollover,
-        "counter": mark.counter,
-        "time_ms": mark.time_ms,
-        "rest": rest,
-        "held": draft.track.held,
-    }
-
-
-def _next_row(draft: Draft, rest: int) -> dict[str, object]:
-    mark = draft.track.mark
-    return {
-        "of": draft.metering.binding,
-        "now_counter": mark.counter,
-        "now_time_ms": mark.time_ms,
-        "now_rest": rest,
-        "now_held": draft.track.held,
-    }
-
-
-def _held(draft: Draft) -> Held:
-    metering = draft.metering
-    return Held(
-        binding=metering.binding,
-        device=metering.device,
-        room=metering.room,
-        mark=draft.track.mark,
-        reason=draft.track.held,
-    )
-
-
-def _held_entry(held: Held) -> audit.Entry:
-    said = {"device": held.device, "counter": held.mark.counter, "reason": held.reason}
-    return audit.Entry(
-        subject=f"metering/{held.binding}", action="held", before="", after=json.dumps(said)
-    )
+def _is_little(metering: Metering, latest: Latest | None, terms: Terms) -> bool:
+    """Whether the last word alone shows that a metering need not be charged yet; false in any doubt."""
+    point = metering.register.point
+    shown = latest.values.get(point) if latest else None
+    if latest is None or shown.__class__ is not int or not metering.begun or terms.flush:
+        return False
+    day = local_day(latest.time_of(point), terms.timezone)
+    ended = metering.to_ms is not None and metering.to_ms <= terms.now_ms
+    if ended or day != local_day(metering.mark.time_ms, terms.timezone):
+        return False
+    used = int(shown) - metering.mark.counter
+    step = terms.rules.of(metering.room.building).charge_step_fen * MILLION
+    return used >= 0 and used * (terms.tariff(metering.room).rate_on(day) or 0) < step
 
 
 def _say(done: Run) -> None:
