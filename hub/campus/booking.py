@@ -109,16 +109,16 @@ class Booking:
             return
         room = metering.room
         policy = self._terms.rules.of(room.building)
-        steps = track.steps if policy.charges(room.room) else ()
+        pays = policy.charges(room.room)
         charge = price(
-            by_day(steps, self._terms.timezone),
+            by_day(track.steps if pays else (), self._terms.timezone),
             self._terms.tariff(room),
             free=self._free.get(room.account, 0),
             rest=metering.rest,
         )
         if charge is None:
             self.done.unpriced += 1
-        elif charge.worth_fen < policy.charge_step_fen and not self._is_due(draft):
+        elif pays and charge.worth_fen < policy.charge_step_fen and not self._is_due(draft):
             self.done.waiting += 1
         else:
             self._take(draft, charge)

@@ -147,7 +147,8 @@ def _is_little(metering: Metering, latest: Latest | None, terms: Terms) -> bool:
     if ended or day != local_day(metering.mark.time_ms, terms.timezone):
         return False
     used = int(shown) - metering.mark.counter
-    step = terms.rules.of(metering.room.building).charge_step_fen * MILLION
+    policy = terms.rules.of(metering.room.building)
+    step = policy.charge_step_fen * MILLION if policy.charges(metering.room.room) else 0
     return used >= 0 and used * (terms.tariff(metering.room).rate_on(day) or 0) < step
 
 
