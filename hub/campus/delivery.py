@@ -153,7 +153,9 @@ class Delivery:
             number = number_of(order, record)
         # It may have been made, and the hub killed before the order knew.
         newer = await self._commands.of_key(key_of(order, number + 1))
-        if newer is None:
+        if (
+            newer is None or newer.actor != ACTOR
+        ):  # whoever else took the key is found at the next try
             return number, record
         await self._ledger.run(lambda connection: orders.attach(connection, order, newer.id))
         return number + 1, newer
