@@ -143,6 +143,21 @@ async def test_the_outbox_tells_by_itself_while_it_runs(desk: OrderDesk) -> None
     assert [one.state for one in desk.platform.told] == ["accepted"]
 
 
+async def test_a_store_that_refuses_ends_neither_outbox_nor_list(desk: OrderDesk) -> None:
+    await paid(desk)
+    await desk.ledger.close()
+    runs = (desk.outbox.run, desk.lists.run)
+    running = [asyncio.create_task(run(), name=run.__qualname__) for run in runs]
+    async with asyncio.timeout(20):
+        while not (desk.outbox.counts and desk.lists.counts):
+            await asyncio.sleep(0)
+    assert [task.done() for task in running] == [False, False]
+    for task in running:
+        task.cancel()
+    await asyncio.wait(running)
+    assert desk.platform.told == []
+
+
 async def test_a_notice_that_never_came_is_found_on_the_list(desk: OrderDesk) -> None:
     known = await paid(desk)
     lost = [desk.platform.pay("B1", "101", 100) for _ in range(120)]

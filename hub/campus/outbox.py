@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import httpx2
@@ -19,7 +18,7 @@ from hub.campus.alarms import OrderAlarms
 from hub.campus.platforms import Platform
 from hub.campus.signatures import sealed
 from hub.clock import Clock
-from hub.errors import StoreError
+from hub.errors import StoreDamaged, StoreError
 from hub.ledger import Ledger, tables
 
 # Seconds after each try that was not taken; the tries span 24 h 4 min. After the last it is a person's.
@@ -87,7 +86,7 @@ class Outbox:
         self._platforms = dict(platforms)
 
     async def run(self) -> None:
-        """Tell what is due, for ever."""
+        """Tell what is due, for ever. Raises StoreDamaged."""
         async with asyncio.TaskGroup() as tasks:
             while True:
                 for name in set(self._platforms) - self._busy:
@@ -121,8 +120,11 @@ class Outbox:
 
     async def _turn(self, name: str) -> None:
         try:
-            with suppress(StoreError):  # it stands in the ledger, and is due again
-                await self.tell(name)
+            await self.tell(name)
+        except* StoreDamaged:
+            raise
+        except* StoreError:
+            self.counts["refused by the store"] += 1  # it stands in the ledger, and is due again
         finally:
             self._busy.discard(name)
 

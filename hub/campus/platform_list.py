@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote, urlsplit
@@ -19,7 +18,7 @@ from hub.campus.orders import Act, Notice, Order, OrderState
 from hub.campus.platforms import Platform
 from hub.campus.signatures import NotSigned, is_fresh, is_signed, seal_of, sealed
 from hub.clock import Clock
-from hub.errors import HubError, StoreError
+from hub.errors import HubError, StoreDamaged, StoreError
 from hub.ledger import Ledger
 
 PERIOD_S = 300.0
@@ -101,14 +100,17 @@ class PlatformList:
 
     async def _turn(self, platform: Platform) -> None:
         subject = f"platform/{platform.name}"
-        with suppress(StoreError):  # asked again from the same time
-            try:
-                await self.ask(platform)
-            except ListError as error:
-                self.counts["failed"] += 1
-                self._intake.alarms.say(subject, f"its list of orders: {error}")
-            else:
-                self._intake.alarms.end(subject)
+        try:
+            await self.ask(platform)
+        except StoreDamaged:
+            raise
+        except StoreError:
+            self.counts["refused by the store"] += 1  # asked again from the same time
+        except ListError as error:
+            self.counts["failed"] += 1
+            self._intake.alarms.say(subject, f"its list of orders: {error}")
+        else:
+            self._intake.alarms.end(subject)
 
     async def _page(self, platform: Platform, since_ms: int, after: str) -> ListPage:
         url = urlsplit(platform.list_url)
