@@ -21,6 +21,7 @@ from hub.api import ApiParts, bind, make_app, serve_api
 from hub.auth import Keys
 from hub.broker import BROKER_FOLDER, Broker, hub_password
 from hub.campus.platforms import read_platforms
+from hub.campus.rules import read_rules
 from hub.campus.service import Campus
 from hub.clock import Clock
 from hub.config import HUB_FILE, HubConfig, load_config
@@ -71,7 +72,7 @@ class Daemon:
         self._followers: list[Follower] = []
         self._supervisor: Supervisor | None = None
         self.control: Control | None = None
-        self.campus = Campus(ledger=ledger, clock=clock)
+        self.campus = Campus(ledger=ledger, journal=journal, clock=clock)
         self.broker = Broker(ledger=ledger, clock=clock, data=config.data, config=config.broker)
         self.ingest = Ingest(
             store=journal,
@@ -162,6 +163,7 @@ class Daemon:
         assert control is not None
         made = await asyncio.to_thread(supervisor.prepare, site.links)
         platforms = await asyncio.to_thread(read_platforms, site)
+        read_rules(site)  # a mistake is told before anything is gone over to
 
         async def step() -> tuple[str, ...]:
             self._configure(site)

@@ -1,43 +1,50 @@
-"""Orders and prepaid rooms as one service of the hub: taken, delivered, checked each hour."""
+"""Orders and prepaid rooms as one service of the hub: taken, delivered, charged, checked each hour."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
 
-import structlog
+import httpx2
 
-from hub.campus import books
+from hub.campus.bookkeeping import Bookkeeping
 from hub.campus.delivery import Delivery
 from hub.campus.intake import Intake
 from hub.campus.orders import Order
+from hub.campus.outbox import Outbox
+from hub.campus.platform_list import PlatformList
 from hub.campus.platforms import Platform
+from hub.campus.rules import read_rules
 from hub.clock import Clock
 from hub.commands import Commands
-from hub.errors import StoreDamaged, StoreError
+from hub.journal import Journal
 from hub.ledger import Ledger
 from hub.registry import Registry
 from hub.site import Site
-
-CHECK_PERIOD_S = 3_600.0
-_BOOKS = "books"
-
-_log = structlog.get_logger("orders")
 
 
 class Campus:
     """Made once for each run of the hub; `configure`, then `run`. Does nothing where nothing is paid."""
 
-    def __init__(self, *, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, *, ledger: Ledger, journal: Journal, clock: Clock) -> None:
         self.intake = Intake(ledger=ledger, clock=clock, taken=self._taken)
+        self.bookkeeping = Bookkeeping(
+            ledger=ledger, journal=journal, clock=clock, alarms=self.intake.alarms
+        )
         self.delivery: Delivery | None = None
+        self._http = httpx2.AsyncClient(trust_env=False, follow_redirects=False)
+        alarms = self.intake.alarms
+        self.outbox = Outbox(ledger=ledger, clock=clock, http=self._http, alarms=alarms)
+        self._lists = PlatformList(ledger=ledger, clock=clock, intake=self.intake, http=self._http)
         self._ledger = ledger
         self._clock = clock
         self._wanted = asyncio.Event()
 
     def configure(self, site: Site, platforms: Mapping[str, Platform]) -> None:
         """Go by this site and these platforms from now on. Raises ConfigError for the site's rules."""
+        self.bookkeeping.configure(site, read_rules(site))
         self.intake.configure(site, platforms)
+        self.outbox.configure(platforms)
         if platforms or "prepaid" in site.policies:
             self._wanted.set()
 
@@ -51,29 +58,12 @@ class Campus:
             registry=registry,
             alarms=self.intake.alarms,
         )
-        async with asyncio.TaskGroup() as tasks:
+        async with self._http, asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.outbox.run(), name="outbox")
+            tasks.create_task(self._lists.run(), name="lists")
             tasks.create_task(self.delivery.run(), name="delivery")
-            tasks.create_task(self._check_hourly(), name="books")
+            tasks.create_task(self.bookkeeping.run(), name="books")
 
     def _taken(self, order: Order) -> None:
         if self.delivery is not None:
             self.delivery.take(order)
-
-    async def _check_hourly(self) -> None:
-        while True:
-            try:
-                await self._check()
-            except StoreDamaged:
-                raise
-            except StoreError as error:
-                _log.warning("the books could not be checked", reason=str(error))
-            await self._clock.sleep(CHECK_PERIOD_S)
-
-    async def _check(self) -> None:
-        wrong = await self._ledger.read(books.check)
-        if wrong:
-            first = wrong[0]
-            said = f"{first.subject} has {first.booked} {first.unit} booked, {first.found} kept"
-            self.intake.alarms.say(_BOOKS, f"{len(wrong)} sums are wrong, the first: {said}")
-        else:
-            self.intake.alarms.end(_BOOKS)
