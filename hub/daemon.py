@@ -255,6 +255,7 @@ class Daemon:
     def _stored(self, readings: Sequence[Reading]) -> None:
         if self.control is not None:
             self.control.stored(readings)
+            self.campus.stored(readings)
 
     def _count_refused(self, link: str, reason: str) -> None:
         if self._supervisor and link in self._supervisor.hosts:

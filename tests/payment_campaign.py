@@ -23,9 +23,9 @@ def main() -> None:
     add = parser.add_argument
     add("--orders", type=int, default=10_000)
     add("--meters", type=int, default=200)
-    add("--kills", type=int, default=40)
+    add("--kills", type=int, default=12)
     add("--pace", type=float, default=50.0, help="payments a second")
-    add("--delivery-s", type=int, default=120, help="how long an order may wait for its meter")
+    add("--delivery-s", type=int, default=300, help="how long an order may wait for its meter")
     add("--seed", type=int, default=1)
     add("--calm", action="store_true", help="meters and lines that behave well")
     add("--folder", type=Path, help="keep everything here; without it nothing is kept")

@@ -17,13 +17,14 @@ from sqlalchemy import Connection, select
 from hub.campus import orders
 from hub.campus.alarms import OrderAlarms
 from hub.campus.credit import ACTOR, credit_of, key_of, number_of, outcome_of, wish_of
+from hub.campus.late import KEPT_MS, GivenUp, LateEffects, given_up, is_anothers
 from hub.campus.orders import Act, Order, OrderError, OrderState
 from hub.clock import Clock
-from hub.command import CommandSpec
+from hub.command import CommandSpec, State
 from hub.commands import CommandError, Commands, Record, Refusal, Resolution
 from hub.errors import HubError, StoreDamaged, StoreError
 from hub.ledger import Ledger, tables
-from hub.model import Device
+from hub.model import Device, Reading
 from hub.registry import Registry
 
 PAUSE_S = 1.0  # between two looks at what an order waits for
@@ -55,6 +56,7 @@ class Delivery:
         self._commands = commands
         self._registry = registry
         self._alarms = alarms
+        self._late = LateEffects()
         self._lanes: dict[str, asyncio.Event] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -67,22 +69,39 @@ class Delivery:
         """Deliver what is open, and what is taken from now on. Raises StoreDamaged."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
+            await self._watch()
             for device in await self._insist(_open_devices):
                 self._wake(device, tasks)
             while True:
                 await self._sweep()
                 await self._clock.sleep(SWEEP_PERIOD_S)
 
-    async def resolve(self, order: Order, found: Resolution, act: Act) -> Order:
-        """What a person found out of an order that is unknown and has no command to resolve.
+    def heard(self, readings: Sequence[Reading]) -> None:
+        """New readings are on disk."""
+        self._late.heard(readings)
 
-        Raises OrderError when it is not unknown, and StoreError.
+    async def resolve(self, order: Order, actor: str, found: Resolution, note: str = "") -> Order:
+        """What a person found out of an unknown order, and so of its command: done, or not done.
+
+        Raises OrderError when it is not unknown, CommandError for a bad note, and StoreError.
         """
-        state = OrderState.DELIVERED if found is Resolution.DONE else OrderState.REFUND_DUE
         if order.state is not OrderState.UNKNOWN or found is Resolution.NONE:
             raise OrderError(f"{order.key} is {order.state}; only what is unknown is resolved")
+        if order.command:
+            record = await self._commands.get(order.command)
+            if record.state is State.UNKNOWN:
+                record = await self._commands.resolve(record.id, actor, found, note)
+                found = record.resolution
+        return await self._resolve(order, actor, found, note)
+
+    async def _resolve(self, order: Order, actor: str, found: Resolution, note: str) -> Order:
+        state = OrderState.DELIVERED if found is Resolution.DONE else OrderState.REFUND_DUE
+        act = Act(
+            actor=actor, now_ms=self._clock.now_ms(), cause=note or f"command/{order.command}"
+        )
+        after = await self._move(order, state, "found out by a person", act)
         self._alarms.end(order.key)
-        return await self._move(order, state, "found by a person", act)
+        return after
 
     def _wake(self, device: str, tasks: asyncio.TaskGroup) -> None:
         lane = self._lanes.get(device)
@@ -129,6 +148,8 @@ class Delivery:
                 return 0.0
             if outcome is not OrderState.ACCEPTED:
                 await self._end(order, outcome, record)
+                if record.state is State.FAILED and spec is not None:
+                    self._late.watch(order.id, record, spec)
                 return 0.0
         if self._clock.now_ms() >= order.deadline_ms:
             reason = record.reason if record else self._hindrance(order, device)
@@ -220,12 +241,36 @@ class Delivery:
             for order in await self._ledger.read(lambda connection: _overdue(connection, now_ms)):
                 await self._give_back(order)
             for order, found in await self._ledger.read(_resolved):
-                act = Act(actor=ACTOR, now_ms=now_ms, cause=f"command/{order.command}")
-                await self.resolve(order, found, act)
+                await self._resolve(order, ACTOR, found, "")
+            for one in self._late.seen():
+                await self._came_late(one)
         except StoreDamaged:
             raise
         except (StoreError, OrderError) as error:
             _log.warning("orders could not be swept", reason=str(error))
+
+    async def _watch(self) -> None:
+        """Meters of credits that an earlier run of the hub gave up."""
+        since_ms = self._clock.now_ms() - KEPT_MS
+        for order, record in await self._insist(lambda connection: given_up(connection, since_ms)):
+            device = self._registry.device(record.device)
+            spec = device.profile.commands.get(record.name) if device else None
+            if spec is not None:
+                self._late.watch(order, record, spec)
+
+    async def _came_late(self, one: GivenUp) -> None:
+        """The meter has counted what was given up, unless another credit made that count."""
+        order, anothers = await self._ledger.read(
+            lambda connection: (orders.by_id(connection, one.order), is_anothers(connection, one))
+        )
+        if anothers is None:
+            return
+        if order is not None and not anothers:
+            said = f"its meter has counted it late: {one.point} is {one.count}"
+            self._alarms.say(order.key, said)
+            if order.state is OrderState.REFUND_DUE:
+                await self._move(order, OrderState.UNKNOWN, said)
+        self._late.end(one)
 
     async def _give_back(self, order: Order) -> None:
         device = self._registry.device(order.device)

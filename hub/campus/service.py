@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import httpx2
 
@@ -19,6 +19,7 @@ from hub.clock import Clock
 from hub.commands import Commands
 from hub.journal import Journal
 from hub.ledger import Ledger
+from hub.model import Reading
 from hub.registry import Registry
 from hub.site import Site
 
@@ -63,6 +64,11 @@ class Campus:
             tasks.create_task(self._lists.run(), name="lists")
             tasks.create_task(self.delivery.run(), name="delivery")
             tasks.create_task(self.bookkeeping.run(), name="books")
+
+    def stored(self, readings: Sequence[Reading]) -> None:
+        """New readings are on disk: what a meter counted after all."""
+        if self.delivery is not None:
+            self.delivery.heard(readings)
 
     def _taken(self, order: Order) -> None:
         if self.delivery is not None:
