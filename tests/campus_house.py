@@ -131,12 +131,16 @@ class House:
 
 @asynccontextmanager
 async def open_house(
-    folder: Path, *, policy: str = PREPAID, rate: int | None = RATE
+    folder: Path,
+    *,
+    policy: str = PREPAID,
+    rate: int | None = RATE,
+    place: Path | str | None = None,
 ) -> AsyncIterator[House]:
     """The building in the morning of a Monday, its files applied, a price entered, nothing read yet."""
     clock = VirtualClock(start_ms=MORNING_MS)
     async with (
-        open_ledger(folder / "ledger.db", clock=clock, executor=Inline()) as ledger,
+        open_ledger(place or folder / "ledger.db", clock=clock, executor=Inline()) as ledger,
         open_journal(folder / "journal.db", clock=clock) as journal,
     ):
         config = write_building(folder / "config", site=SITE + policy)

@@ -55,6 +55,22 @@ async def test_a_turn_opens_rooms_gives_the_allowance_and_charges(office: Office
     assert office.subjects() == []
 
 
+async def test_both_databases_keep_the_same_books(tmp_path: Path, place: Path | str) -> None:
+    async with open_house(tmp_path, policy=POLICY, place=place) as house:
+        alarms = OrderAlarms(house.clock)
+        kept = Bookkeeping(
+            ledger=house.ledger, journal=house.journal, clock=house.clock, alarms=alarms
+        )
+        kept.configure(house.site, house.rules)
+        for counter in (0, 3_000, 5_000, 10):
+            await kept.turn()
+            await house.read(counter)
+        await kept.turn()
+        assert (await house.free(), await house.fen()) == (0, -price_of({RATE: 4_000}))
+        assert [item.room for item in await house.held()] == [ROOM]
+        assert await house.is_right()
+
+
 async def test_a_month_ends_with_its_use_charged_before_the_allowance_lapses(
     office: Office,
 ) -> None:
