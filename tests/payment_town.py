@@ -37,7 +37,7 @@ BATCH_S = 0.5
 LOOK_S = 0.5
 SETTLE_S = 600.0  # a bound, not a wish: it is over when nothing is open any more
 FAULT_RATE = 0.02
-# A count that stands still is no lie that a count can uncover; see docs/orders.md.
+# A count that stands still is no lie that a count can uncover; see docs/decisions/031-delivery.md.
 FAULTS = tuple(kind for kind in FaultKind if kind not in (FaultKind.FROZEN, FaultKind.SILENCE))
 _SECRET = b"the campus platform's own secret"
 _PAGE = 1_000

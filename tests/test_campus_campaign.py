@@ -22,7 +22,7 @@ async def test_what_is_paid_once_is_once_in_the_meter(tmp_path: Path, seed: int)
 async def test_killed_at_any_moment_each_meter_has_exactly_what_was_delivered(
     tmp_path: Path, seed: int
 ) -> None:
-    plan = Plan(orders=60, meters=8, kills=4, pace=6, delivery_s=20, seed=seed)
+    plan = Plan(orders=48, meters=8, kills=3, pace=6, delivery_s=15, seed=seed)
     after = await campaign(tmp_path, plan)
     print(f"{plan}: {dict(told(after))}, {after.resolved} found out by a person")
     assert complaints(after) == []
