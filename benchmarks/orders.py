@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from hub import Link, Place, SystemClock
 from hub.api import bind, serve_api
+from hub.daemon import keep_for_good
 from tests.api_site import device, listening
 from tests.order_site import OrderDesk, order_desk
 
@@ -140,6 +141,7 @@ async def run(number: int) -> None:
             order_desk(Path(folder), SystemClock(seed=1), links=links) as desk,
             listening(desk.api) as address,
         ):
+            keep_for_good()  # as the daemon does once it is ready
             took = await paced(address, number, lambda place: notice_of(desk, place), RATE)
             line(f"orders, {RATE}/s", took)
             paid = list(desk.platform.payments.values())

@@ -8,6 +8,7 @@ files, and touches the changed links only.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -131,6 +132,7 @@ class Daemon:
                     for follower in self._followers
                 ),
             ]
+            keep_for_good()
             notify("READY=1")
             _log.info("hub is ready", links=len(site.links), site=site.name)
             await stop.wait()
@@ -307,6 +309,13 @@ def _leave_behind() -> None:
     names = sorted(task.get_name() for task in asyncio.all_tasks())
     _log.error("these did not end in time and are left behind", tasks=names)
     os._exit(1)
+
+
+def keep_for_good() -> None:
+    """What was made at the start stays: looking through all of it for garbage now and again would hold up
+    everybody for hundreds of milliseconds."""
+    gc.collect()
+    gc.freeze()
 
 
 def notify(message: str) -> None:
