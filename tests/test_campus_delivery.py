@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,69 @@ def test_a_meter_that_refused_for_a_while_is_asked_again_under_a_further_key(
             assert (await desk.until("1")).state is OrderState.DELIVERED
             keys = {record.key: record.state for record in await desk.credits()}
         assert keys == {"order/pay/1": State.REFUSED, "order/pay/1/2": State.CONFIRMED}
+
+    on_virtual_time(site, scene)
+
+
+def test_where_the_hub_keeps_the_money_an_order_is_delivered_at_once(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    (link,) = site.links
+    (device,) = link.devices
+    commands = {"light": device.profile.commands["light"]}
+    plain = replace(device, profile=replace(device.profile, commands=commands))
+    site.links = (replace(link, devices=(plain,)),)
+
+    async def scene(hub: Hub) -> None:
+        async with Desk(hub).open() as desk:
+            await desk.take("1")
+            assert (await desk.until("1")).state is OrderState.DELIVERED
+            assert await desk.balances() == (0, 0, 500)
+            assert await desk.credits() == []
+
+    on_virtual_time(site, scene)
+
+
+@pytest.mark.parametrize(
+    ("device", "fen", "reason"),
+    [
+        ("gate-9", 500, "gate-9 is gone"),
+        (
+            "gate-1",
+            100_001,
+            "arguments.amount: found 100001, write a whole number from 1 to 100000",
+        ),
+    ],
+)
+def test_what_no_meter_can_take_is_given_back_with_the_reason(
+    tmp_path: Path, device: str, fen: int, reason: str
+) -> None:
+    site = Site(tmp_path)
+
+    async def scene(hub: Hub) -> None:
+        async with Desk(hub).open() as desk:
+            await desk.take("1", fen, deadline_s=10.0, device=device)
+            order = await desk.until("1")
+            assert (order.state, order.reason) == (OrderState.REFUND_DUE, reason)
+            assert await desk.balances() == (fen, 0, 0)
+
+    on_virtual_time(site, scene)
+
+
+def test_a_meter_that_is_away_is_waited_for_and_told_nothing(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+
+    async def scene(hub: Hub) -> None:
+        await hub.poll("gate-1")
+        await hub.clock.sleep(200.0)
+        hub.ingest.sweep()
+        assert hub.control.registry.is_offline("gate-1")
+        async with Desk(hub).open() as desk:
+            await desk.take("1", deadline_s=600.0)
+            await hub.clock.sleep(30.0)
+            assert (await desk.order("1")).state is OrderState.ACCEPTED
+            assert await desk.credits() == []
+            await hub.poll("gate-1")
+            assert (await desk.until("1")).state is OrderState.DELIVERED
 
     on_virtual_time(site, scene)
 
