@@ -220,7 +220,7 @@ async def _weather(campus: Campus, chance: random.Random, plan: Plan) -> None:
             liar,
             *(
                 Bearing(device=device, conduct=chance.choice(list(Conduct)))
-                for device in chance.sample(devices, len(devices) * 2 // 3)
+                for device in chance.sample(devices, len(devices) // 2)
             ),
         ]
         dark = chance.choice(buses) if chance.random() < _DARK else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from hub.campus.orders import Order, OrderState
 from hub.command import CommandSpec, Hazard, Priority, State
 from hub.commands import Order as Wish
@@ -11,6 +13,7 @@ from hub.model import Device
 ACTOR = "delivery"
 COMMAND_MAX_S = 600.0  # of one command; an order that has more time makes another after it
 TRIES_MAX = 3  # commands of one order that the meter itself refused
+_AGAIN_FIRST_S = 10.0  # from the end of a command without effect to the next
 _SETTLED = {
     State.CONFIRMED: OrderState.DELIVERED,
     State.FAILED: OrderState.REFUND_DUE,  # its deadline has passed, and a reading showed no effect
@@ -57,6 +60,12 @@ def wish_of(order: Order, spec: CommandSpec, number: int, now_ms: int) -> Wish:
         deadline_s=min((order.deadline_ms - now_ms) / 1000, COMMAND_MAX_S),
         priority=Priority.PAID,
     )
+
+
+def rests_until_ms(record: Record, number: int) -> int:
+    """Before when an order's next command is not made."""
+    pause_s = min(math.ldexp(_AGAIN_FIRST_S, min(number - 1, 16)), COMMAND_MAX_S)
+    return (record.finished_ms or 0) + round(pause_s * 1000)
 
 
 def outcome_of(record: Record, number: int) -> OrderState | None:

@@ -16,7 +16,15 @@ from sqlalchemy import Connection, select
 
 from hub.campus import orders
 from hub.campus.alarms import OrderAlarms
-from hub.campus.credit import ACTOR, credit_of, key_of, number_of, outcome_of, wish_of
+from hub.campus.credit import (
+    ACTOR,
+    credit_of,
+    key_of,
+    number_of,
+    outcome_of,
+    rests_until_ms,
+    wish_of,
+)
 from hub.campus.late import KEPT_MS, GivenUp, LateEffects, given_up, is_anothers
 from hub.campus.orders import Act, Order, OrderError, OrderState
 from hub.clock import Clock
@@ -141,26 +149,26 @@ class Delivery:
         device = self._registry.device(order.device)
         spec = credit_of(device) if device else None
         number, record = await self._command(order)
-        if record is not None:
-            outcome = outcome_of(record, number)
-            if outcome is None:
-                await self._commands.wait(record.id, _WAIT_S)
-                return 0.0
-            if outcome is not OrderState.ACCEPTED:
-                await self._end(order, outcome, record)
-                if record.state is State.FAILED and spec is not None:
-                    self._late.watch(order.id, record, spec)
-                return 0.0
-        if self._clock.now_ms() >= order.deadline_ms:
-            reason = record.reason if record else self._hindrance(order, device)
-            await self._move(order, OrderState.REFUND_DUE, reason or "its deadline has passed")
+        outcome = outcome_of(record, number) if record else OrderState.ACCEPTED
+        if record is not None and outcome is None:
+            await self._commands.wait(record.id, _WAIT_S)
             return 0.0
-        if device is not None and spec is None and record is None:
+        if record is not None and outcome not in (None, OrderState.ACCEPTED):
+            await self._end(order, outcome, record)
+            if record.state is State.FAILED and spec is not None:
+                self._late.watch(order.id, record, spec)
+            return 0.0
+        hindrance, now_ms = self._hindrance(order, device), self._clock.now_ms()
+        if now_ms >= order.deadline_ms:
+            reason = (record.reason if record else hindrance) or "its deadline has passed"
+            await self._move(order, OrderState.REFUND_DUE, reason)
+            return 0.0
+        if device is not None and spec is None and order.state is OrderState.ACCEPTED:
             await self._move(order, OrderState.DELIVERED, "")
             return 0.0
-        if device is None or spec is None or self._hindrance(order, device):
+        if hindrance or spec is None or (record and now_ms < rests_until_ms(record, number)):
             return PAUSE_S
-        if await self._commands.book.unknowns.block(device.id, spec):
+        if await self._commands.book.unknowns.block(order.device, spec):
             return PAUSE_S
         return await self._tell(order, spec, number + 1)
 
@@ -172,11 +180,10 @@ class Delivery:
         if order.command:
             record = await self._commands.get(order.command)
             number = number_of(order, record)
-        # It may have been made, and the hub killed before the order knew.
+        # It may have been made, and the hub killed before the order knew. A key that somebody else took is
+        # found at the next try.
         newer = await self._commands.of_key(key_of(order, number + 1))
-        if (
-            newer is None or newer.actor != ACTOR
-        ):  # whoever else took the key is found at the next try
+        if newer is None or newer.actor != ACTOR:
             return number, record
         await self._ledger.run(lambda connection: orders.attach(connection, order, newer.id))
         return number + 1, newer
