@@ -18,6 +18,8 @@ NAMES = (
     "provisioning",
     "api",
     "spreadsheets",
+    "prepaid",
+    "orders",
     "soak",
 )
 TIMEOUT_S = 7200

@@ -20,6 +20,9 @@ import structlog
 from hub.api import ApiParts, bind, make_app, serve_api
 from hub.auth import Keys
 from hub.broker import BROKER_FOLDER, Broker, hub_password
+from hub.campus.platforms import read_platforms
+from hub.campus.rules import read_rules
+from hub.campus.service import Campus
 from hub.clock import Clock
 from hub.config import HUB_FILE, HubConfig, load_config
 from hub.control import Control
@@ -70,6 +73,7 @@ class Daemon:
         self._followers: list[Follower] = []
         self._supervisor: Supervisor | None = None
         self.control: Control | None = None
+        self.campus = Campus(ledger=ledger, journal=journal, clock=clock)
         self.broker = Broker(ledger=ledger, clock=clock, data=config.data, config=config.broker)
         self.ingest = Ingest(
             store=journal,
@@ -84,6 +88,7 @@ class Daemon:
         site = self._keeper.site
         made = await asyncio.to_thread(open_drivers, site.links)
         self._configure(site)
+        self.campus.configure(site, await asyncio.to_thread(read_platforms, site))
         self.ingest.remember(
             {
                 name: [
@@ -112,6 +117,8 @@ class Daemon:
             await self._supervisor.apply(site.links, made)
             self._keeper.attach(tasks, self._prepare)
             commanding = await control.start(tasks)
+            paid = self.campus.run(control.commands, control.registry)
+            commanding.append(tasks.create_task(paid, name="campus"))
             overview = self._overview(self._supervisor, control)
             figures = Figures(
                 ledger=self._ledger,
@@ -167,9 +174,12 @@ class Daemon:
         assert supervisor is not None
         assert control is not None
         made = await asyncio.to_thread(supervisor.prepare, site.links)
+        platforms = await asyncio.to_thread(read_platforms, site)
+        read_rules(site)  # a mistake is told before anything is gone over to
 
         async def step() -> tuple[str, ...]:
             self._configure(site)
+            self.campus.configure(site, platforms)
             touched = await supervisor.apply(site.links, made)
             control.configure(site.links, site.safety)
             self.broker.configure(site.links)
@@ -211,6 +221,7 @@ class Daemon:
             registry=control.registry,
             presence=self.ingest.presence,
             commands=control.commands,
+            intake=self.campus.intake,
             keys=keys,
             broker=self.broker,
             keeper=self._keeper,
@@ -253,6 +264,7 @@ class Daemon:
     def _stored(self, readings: Sequence[Reading]) -> None:
         if self.control is not None:
             self.control.stored(readings)
+            self.campus.stored(readings)
 
     def _count_refused(self, link: str, reason: str) -> None:
         if self._supervisor and link in self._supervisor.hosts:

@@ -18,6 +18,7 @@ from hub.profile import PointSpec
 
 CLOCK_EARLY_MS = 7 * 86_400_000  # a device may deliver what it kept for a week
 CLOCK_AHEAD_MS = 120_000
+ROLLED_OVER = "counter rolled over"  # under `uncertain`: as the product says it does
 TIME = "time"  # under `uncertain`: the reading's own time is doubted
 
 _STEP_MARGIN = 1.2  # over rated power, because meters round and clocks drift
@@ -149,27 +150,27 @@ class Plausibility:
         if reading.received_ms + CLOCK_AHEAD_MS < track.time_ms:
             # The hub's clock had been ahead: how long ago that was cannot be told, so no step is allowed for.
             track.time_ms = time_ms
-            if _step_is_possible(rule, value - track.value, 0):
+            if step_is_possible(rule.step_per_s, value - track.value, 0):
                 track.value, track.proofs = value, 0
                 return _GOOD
             return _doubted(track, rule, value, time_ms)
         if time_ms <= track.time_ms:
             return _GOOD  # late data stands for its own time and moves nothing
-        if _step_is_possible(rule, value - track.value, time_ms - track.time_ms):
+        if step_is_possible(rule.step_per_s, value - track.value, time_ms - track.time_ms):
             track.time_ms, track.value, track.proofs = time_ms, value, 0
             return _GOOD
         wrapped = value + rule.rollover - track.value
-        if rule.rollover and _step_is_possible(rule, wrapped, time_ms - track.time_ms):
+        if rule.rollover and step_is_possible(rule.step_per_s, wrapped, time_ms - track.time_ms):
             track.time_ms, track.value, track.proofs = time_ms, value, 0
-            return Verdict(uncertain="counter rolled over")
+            return Verdict(uncertain=ROLLED_OVER)
         return _doubted(track, rule, value, time_ms)
 
 
 def _doubted(track: _Track, rule: Rule, value: int, time_ms: int) -> Verdict:
     """A counter that fell or jumped: refused until it has agreed with itself several times."""
     if track.proofs == 0 or time_ms > track.doubt_ms:  # the same message once more proves nothing
-        agrees = track.proofs > 0 and _step_is_possible(
-            rule, value - track.doubt_value, time_ms - track.doubt_ms
+        agrees = track.proofs > 0 and step_is_possible(
+            rule.step_per_s, value - track.doubt_value, time_ms - track.doubt_ms
         )
         track.proofs = track.proofs + 1 if agrees else 1
         track.doubt_ms, track.doubt_value = time_ms, value
@@ -183,21 +184,22 @@ def _doubted(track: _Track, rule: Rule, value: int, time_ms: int) -> Verdict:
 
 def believed_step(rule: Rule, before: int, after: int, passed_ms: int) -> int | None:
     """What a counter counted from one of its words to a later one, over its end too; None: it cannot have."""
-    if _step_is_possible(rule, after - before, passed_ms):
+    if step_is_possible(rule.step_per_s, after - before, passed_ms):
         return after - before
     wrapped = round(after + rule.rollover - before)
     # Of unknown power: a fall from anywhere but near its end is a reset, not a hundred years of use.
     near_end = bool(rule.step_per_s) or wrapped <= rule.rollover * _END_SHARE
-    believed = rule.rollover and near_end and _step_is_possible(rule, wrapped, passed_ms)
+    believed = rule.rollover and near_end and step_is_possible(rule.step_per_s, wrapped, passed_ms)
     return wrapped if believed else None
 
 
-def _step_is_possible(rule: Rule, step: float, passed_ms: int) -> bool:
+def step_is_possible(step_per_s: float, step: float, passed_ms: int) -> bool:
+    """Whether a counter that makes so much in a second (0: any) can have gone on by `step` in this time."""
     if step < 0:
         return False
-    if not rule.step_per_s:
+    if not step_per_s:
         return True
-    return step <= rule.step_per_s * passed_ms / 1000 * _STEP_MARGIN + _STEP_SLACK
+    return step <= step_per_s * passed_ms / 1000 * _STEP_MARGIN + _STEP_SLACK
 
 
 def _odd(value: Value, rule: Rule) -> Verdict:

@@ -12,6 +12,8 @@ key, what was found and what would be right. Nothing is half taken.
     observe_only = true                   # optional: no write ever leaves through this link
     [safety]                              # see hub/safety_rules.py
     fire = ["lane-1.fire_alarm"]
+    [prepaid]                             # see hub/campus/rules.py
+    [platforms.campus]                    # who collects money for the house
 
     # devices.csv: the columns below, in any order; `period_s`, `settings` and `note` may be absent
     id,profile,link,address,building,floor,room,circuit,period_s,settings,note
@@ -42,12 +44,16 @@ from hub.site_files import (
 )
 from hub.toml_table import toml_document
 
-_SITE_KEYS = ("name", "timezone", "links", "buildings", "safety")
+_POLICIES = ("prepaid", "platforms")
+_SITE_KEYS = ("name", "timezone", "links", "buildings", "safety", *_POLICIES)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Site:
-    """A campus as installed: every link with its devices; `profiles` are all products it may name."""
+    """A campus as installed: every link with its devices; `profiles` are all products it may name.
+
+    `policies` are the tables of its services as they were written, each for its service to read.
+    """
 
     name: str
     timezone: ZoneInfo
@@ -56,6 +62,7 @@ class Site:
     safety: SafetyRules = field(default_factory=SafetyRules)
     buildings: Buildings = field(default_factory=Buildings)
     profiles: ProfileLibrary = field(default_factory=lambda: ProfileLibrary(()), compare=False)
+    policies: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def devices(self) -> Iterator[Device]:
         """Every device of every link."""
@@ -83,6 +90,7 @@ def site_of(files: SiteFiles) -> Site:
     name = document.get("name", "campus")
     timezone = _timezone(path, document, errors)
     safety = _safety(path, document, devices, errors)
+    policies = dict(_policies(path, document, errors))
     if not isinstance(name, str):
         errors.append(_site_error(path, "name", f"found {name!r}", "write a text"))
     for key in document:
@@ -110,6 +118,7 @@ def site_of(files: SiteFiles) -> Site:
         safety=safety,
         buildings=around.buildings,
         profiles=around.profiles,
+        policies=policies,
     )
 
 
@@ -192,6 +201,18 @@ def _safety(
     except ConfigError as error:
         errors.append(error)
         return SafetyRules()
+
+
+def _policies(
+    path: Path, document: Mapping[str, object], errors: list[ConfigError]
+) -> Iterator[tuple[str, Mapping[str, object]]]:
+    for name in _POLICIES:
+        table = document.get(name)
+        if isinstance(table, dict):
+            yield name, table
+        elif table is not None:
+            hint = f"write a table: [{name}]"
+            errors.append(_site_error(path, name, f"found {table!r}", hint))
 
 
 def _read_links(

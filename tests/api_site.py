@@ -17,6 +17,7 @@ from hub import Device, Link, Place, Reading, Site, SystemClock, load_profiles
 from hub.api import ApiParts, bind, make_app, serve_api
 from hub.auth import Keys, Role
 from hub.broker import Broker
+from hub.campus.intake import Intake
 from hub.commands import Commands
 from hub.config import BrokerConfig
 from hub.ingest import Ingest
@@ -180,6 +181,7 @@ async def api_site(
             registry=registry,
             presence=ingest.presence,
             commands=commands,
+            intake=Intake(ledger=ledger, clock=CLOCK),
             keys=keys,
             broker=broker,
             keeper=keeper,

@@ -15,6 +15,7 @@ ALL = frozenset(Role)
 ADMIN = frozenset({Role.ADMIN})
 OPERATORS = frozenset({Role.OPERATOR, Role.ADMIN})
 INSTALLERS = frozenset({Role.INSTALLER, Role.ADMIN})
+RESOLVERS = frozenset({Role.FINANCE, Role.ADMIN})
 SENDERS = ALL - {Role.VIEWER}
 ID = "0" * 26
 ORDER: dict[str, object] = {"device": "meter-1", "name": "cut", "cause": "arrears"}
@@ -74,11 +75,14 @@ ROUTES: list[tuple[str, str, frozenset[Role], str, dict[str, object] | None]] = 
     ("POST", "/v1/bindings", INSTALLERS, "", BINDING),
     ("DELETE", "/v1/bindings/{binding}", INSTALLERS, f"/v1/bindings/{ID}", None),
     ("GET", "/v1/rooms/{building}/{room}/use", ALL, "/v1/rooms/B1/101/use", None),
+    ("GET", "/v1/orders/{platform}/{number}", RESOLVERS, "/v1/orders/campus-pay/1", None),
     ("GET", "/v1/audit", ADMIN, "", None),
     ("GET", "/v1/keys", ADMIN, "", None),
     ("POST", "/v1/keys", ADMIN, "", KEY),
     ("DELETE", "/v1/keys/{key}", ADMIN, f"/v1/keys/{ID}", None),
 ]
+# Not by key: by a payment platform's signature.
+SIGNED = [("POST", "/v1/orders"), ("POST", "/v1/orders/alipay/{platform}")]
 CASES = [
     pytest.param(method, path or route, role, role in allowed, body, id=f"{method} {route} {role}")
     for method, route, allowed, path, body in ROUTES
@@ -102,7 +106,7 @@ async def test_every_route_is_in_the_table(site: ApiSite) -> None:
         for method in operations
     }
     listed = {(method, route) for method, route, *_ in ROUTES}
-    assert found | {("GET", "/v1/openapi.json")} == listed | {("GET", "/health")}
+    assert found | {("GET", "/v1/openapi.json")} == listed | {("GET", "/health"), *SIGNED}
 
 
 @pytest.mark.parametrize(("method", "path", "role", "allowed", "body"), CASES)
@@ -113,6 +117,16 @@ async def test_a_role_gets_exactly_what_the_table_says(
         response = await _ask(client, method, path, body)
     assert (response.status_code != 403) is allowed
     assert response.status_code < 500
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize(("method", "path"), SIGNED)
+async def test_no_key_opens_what_needs_a_signature(
+    site: ApiSite, method: str, path: str, role: Role
+) -> None:
+    async with site.client(role) as client:
+        response = await _ask(client, method, path, {})
+    assert response.status_code == 401
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,16 @@ def test_a_wrong_setting_of_a_driver_is_named_with_its_key(tmp_path: Path) -> No
     assert "links.bus-1.port" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("policy", "key"),
+    [("[prepaid]\noverdraft = 1\n", "prepaid.overdraft"), ("[platforms.x]\n", "platforms.x")],
+)
+def test_a_wrong_policy_is_named_with_its_key(tmp_path: Path, policy: str, key: str) -> None:
+    result = check(write_site(tmp_path, site=LINKS + policy, devices=DEVICES))
+    assert result.exit_code == 1
+    assert key in result.stderr
+
+
 def test_an_unknown_driver_is_named_with_those_installed(tmp_path: Path) -> None:
     site = LINKS + '[links.bus-2]\ndriver = "carrier-pigeon"\n'
     result = check(write_site(tmp_path, site=site, devices=DEVICES))

@@ -7,7 +7,18 @@ from fastapi.routing import APIRouter
 from fastapi.security import HTTPBearer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hub.api import admin, bindings, credentials, devices, health, inventory, live, orders, wire
+from hub.api import (
+    admin,
+    bindings,
+    credentials,
+    devices,
+    health,
+    inventory,
+    live,
+    orders,
+    payments,
+    wire,
+)
 from hub.api.document import document
 from hub.api.limits import READ_TIMEOUT_S, Door, bounded, identified, watched
 from hub.api.parts import ApiParts
@@ -19,6 +30,7 @@ _ROUTERS = (
     live.router,
     wire.router,
     orders.router,
+    payments.router,
     credentials.router,
     inventory.router,
     bindings.router,

@@ -193,6 +193,10 @@ def _hub_alarms(parts: ApiParts, status: Status) -> list[Alarm]:
         if not link.up
     ]
     found += [
+        Alarm(severity=Severity.RED, subject=alarm.subject, reason=alarm.reason)
+        for alarm in parts.intake.alarms.now()
+    ]
+    found += [
         Alarm(severity=Severity.YELLOW, subject=f"sink/{sink.name}", reason=sink.last_error)
         for sink in status.sinks
         if sink.last_error

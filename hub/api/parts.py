@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from hub.api.traffic import Traffic
 from hub.auth import Keys
 from hub.broker import Broker
+from hub.campus.intake import Intake
 from hub.clock import Clock
 from hub.commands import Commands
 from hub.inventory.keeper import Keeper
@@ -37,6 +38,7 @@ class ApiParts:
     registry: Registry
     presence: PresenceBoard
     commands: Commands
+    intake: Intake
     keys: Keys
     broker: Broker
     keeper: Keeper

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from hub.auth import TooManyChecks
+from hub.campus.intake import NoRoom, OrderConflict
+from hub.campus.notices import NoticeError
+from hub.campus.signatures import NotSigned
 from hub.commands import CommandError, Refusal
 from hub.errors import HubError, StoreError
 from hub.safety import StillAlarm
@@ -54,6 +57,7 @@ class Problem(HubError):
 
 
 NOT_KNOWN = Problem(401, "unauthorized", "present a key that is good: Authorization: Bearer …")
+NOT_SIGNED = Problem(401, "unauthorized", "sign it as agreed, with a key that is good, now")
 NOT_ALLOWED = Problem(403, "forbidden", "this key may not do that")
 NOT_FOUND = Problem(404, "not-found", "there is no such thing, or not for this key")
 
@@ -111,6 +115,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(422, "invalid", "the request is not as documented", _fields(error))
         case HTTPException(status_code=status):
             return NOT_FOUND if status == HTTPStatus.NOT_FOUND else Problem(status, _kind(status))
+        case NotSigned() | NoticeError() | NoRoom() | OrderConflict():
+            return _not_taken(error)
         case TooManyChecks():
             return Problem(429, "too-many", "too many unknown keys are being checked")
         case StillAlarm():
@@ -136,6 +142,19 @@ def install(app: FastAPI) -> None:
 
 def _kind(status: int) -> str:
     return HTTPStatus(status).phrase.lower().replace(" ", "-")
+
+
+def _not_taken(error: NotSigned | NoticeError | NoRoom | OrderConflict) -> Problem:
+    match error:
+        case NotSigned():
+            return NOT_SIGNED
+        case NoticeError(field=field, text=text):
+            wrong = FieldProblem(field=f"body.{field}", reason=text)
+            return Problem(422, "invalid", text, (wrong,))
+        case NoRoom():
+            return Problem(404, "no-room", "no meter serves this room; nothing was taken")
+        case OrderConflict():
+            return Problem(409, "conflict", str(error))
 
 
 def _refused(error: CommandError) -> Problem:

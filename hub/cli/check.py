@@ -7,6 +7,8 @@ from pathlib import Path
 
 import typer
 
+from hub.campus.platforms import read_platforms
+from hub.campus.rules import read_rules
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption
 from hub.confidence import Confidence
 from hub.config import HubConfig, load_config
@@ -77,6 +79,7 @@ def find_mistakes(folder: Path) -> tuple[HubConfig | None, Site | None, list[Con
     except ConfigError as error:
         errors.extend(_each(error))
     errors += link_mistakes(site.links if site else ())
+    errors += _policy_mistakes(site) if site else ()
     for name, sink in (settings.sinks if settings else {}).items():
         file = str(folder / "hub.toml")
         try:
@@ -84,6 +87,14 @@ def find_mistakes(folder: Path) -> tuple[HubConfig | None, Site | None, list[Con
         except ConfigError as error:
             errors.extend(_each(error))
     return settings, site, errors
+
+
+def _policy_mistakes(site: Site) -> Iterator[ConfigError]:
+    for read in (read_rules, read_platforms):
+        try:
+            read(site)
+        except ConfigError as error:
+            yield from _each(error)
 
 
 def _each(error: ConfigError) -> tuple[ConfigError, ...]:

@@ -88,6 +88,11 @@ class Commands:
             raise _unknown_id(command)
         return record
 
+    async def of_key(self, owner: str, key: str) -> Record | None:
+        """The command of this owner's key. Raises StoreError."""
+        known = await self._ledger.read(lambda connection: rows.by_key(connection, owner, key))
+        return known[0] if known else None
+
     async def recent(
         self, *, device: str = "", state: State | None = None, limit: int = 100
     ) -> list[Record]:

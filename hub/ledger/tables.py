@@ -17,6 +17,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 metadata = MetaData()
@@ -214,4 +215,130 @@ credentials = Table(
     _time("revoked_ms"),
     _time("evicted_ms"),  # when the broker had surely ended its sessions
     Column("actor", Text, nullable=False),
+)
+
+# Money and energy, double entry. An account is a room's, a platform's, or one of the house's own.
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Text, primary_key=True),  # hub/campus/accounts.py names them
+    Column("kind", Text, nullable=False),
+    _text("building"),
+    _text("room"),
+    _text("utility"),
+    Column("opened_ms", BigInteger, nullable=False),
+    _time("closed_ms"),
+    Index("ix_accounts_room", "building", "room"),
+)
+
+transactions = Table(
+    "transactions",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),  # from 1, without gaps
+    Column("time_ms", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("key", Text, nullable=False, unique=True),  # what it is for: done once, for ever
+    Column("actor", Text, nullable=False),
+    _text("cause"),
+)
+
+# Never changed. The amounts of a transaction come to 0 in each unit.
+postings = Table(
+    "postings",
+    metadata,
+    Column("number", BigInteger, ForeignKey("transactions.number"), primary_key=True),
+    Column("place", Integer, primary_key=True),
+    Column("account", Text, ForeignKey("accounts.id"), nullable=False),
+    Column("unit", Text, nullable=False),  # fen, Wh, ml
+    Column("amount", BigInteger, nullable=False),
+    Index("ix_postings_account", "account", "number"),
+)
+
+# The sums of the postings, kept beside them so that a balance is one row; checked hourly.
+balances = Table(
+    "balances",
+    metadata,
+    Column("account", Text, ForeignKey("accounts.id"), primary_key=True),
+    Column("unit", Text, primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+)
+
+prices = Table(
+    "prices",
+    metadata,
+    Column("utility", Text, primary_key=True),
+    Column("building", Text, primary_key=True),  # "" for all
+    Column("from_day", Text, primary_key=True),  # ISO date, local; holds from its midnight
+    Column("rate", BigInteger, nullable=False),  # millionths of a fen for one Wh (or ml)
+    Column("entered_ms", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+)
+
+# How far a meter's counter is charged to its room; one row for each binding.
+meterings = Table(
+    "meterings",
+    metadata,
+    Column("binding", Text, ForeignKey("bindings.id"), primary_key=True),
+    Column("account", Text, ForeignKey("accounts.id"), nullable=False, index=True),
+    # What the product says of its counter, kept for the last charge of a device that is gone.
+    Column("point", Text, nullable=False),
+    Column("rated_w", BigInteger, nullable=False),  # 0: no limit of a step is known
+    Column("rollover", BigInteger, nullable=False),  # 0: it never begins anew by itself
+    Column("counter", BigInteger, nullable=False),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("rest", BigInteger, nullable=False),  # millionths of a fen not charged yet
+    _text("held"),  # why nothing is charged now: a fallen counter, a jump
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", Text, primary_key=True),  # Clock.new_id
+    Column("platform", Text, nullable=False),
+    Column("number", Text, nullable=False),  # the platform's; with it unique for ever
+    Column("body_hash", Text, nullable=False),
+    Column("account", Text, ForeignKey("accounts.id"), nullable=False, index=True),
+    _text("device"),
+    Column("amount_fen", BigInteger, nullable=False),
+    Column("state", Text, nullable=False, index=True),
+    _text("reason"),
+    _text("command"),  # the credit's id in commands
+    Column("received_ms", BigInteger, nullable=False),
+    Column("deadline_ms", BigInteger, nullable=False),
+    Column("changed_ms", BigInteger, nullable=False),
+    UniqueConstraint("platform", "number", name="uq_orders_number"),
+    Index("ix_orders_device", "device", "state"),
+)
+
+# What the platforms must be told, until they have taken it.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("order_id", Text, ForeignKey("orders.id"), nullable=False, index=True),
+    Column("event", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("next_ms", BigInteger, nullable=False),
+    _time("done_ms"),
+    _text("error"),
+    Index("ix_outbox_next", "done_ms", "next_ms"),
+)
+
+# What reconciliation found, until somebody has ended it.
+differences = Table(
+    "differences",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("day", Text, nullable=False),
+    Column("subject", Text, nullable=False),  # an order's number, or a device
+    Column("kind", Text, nullable=False),
+    _time("platform_fen"),
+    _time("order_fen"),
+    _time("device_fen"),
+    _text("detail"),
+    Column("found_ms", BigInteger, nullable=False),
+    _text("owner"),
+    _time("ended_ms"),
+    _text("resolution"),
+    UniqueConstraint("day", "subject", "kind", name="uq_differences"),
 )

@@ -1,0 +1,185 @@
+"""How paid orders come in: a platform's signed notice, checked, taken once, answered when it is on disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, tzinfo
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+from hub.campus import orders
+from hub.campus.accounts import Room, Utility
+from hub.campus.alarms import OrderAlarms
+from hub.campus.notices import NoticeError, alipay_notice, form_of, standard_notice
+from hub.campus.orders import Act, Notice, Order, Verdict
+from hub.campus.platforms import Form, Platform
+from hub.campus.replays import Replays
+from hub.campus.rules import Rules, read_rules
+from hub.campus.signatures import (
+    WINDOW_S,
+    NotSigned,
+    Seal,
+    is_fresh,
+    is_signed,
+    is_signed_form,
+    seal_of,
+)
+from hub.clock import Clock
+from hub.command import Hazard
+from hub.errors import HubError
+from hub.ledger import Ledger
+from hub.model import Device
+from hub.site import Site
+
+Said = TypeVar("Said")
+_METERED = "energy_import"
+_CLOCK = "clock"
+
+
+class OrderConflict(HubError):
+    """The number was used for other content; the first order stands, and a person is told."""
+
+
+class NoRoom(HubError):
+    """No meter serves the room; nothing was taken."""
+
+
+class Intake:
+    """The door for orders; `configure` first. `taken` is told of each new order once it is on disk.
+
+    `counts` are notices by what came of them.
+    """
+
+    def __init__(
+        self, *, ledger: Ledger, clock: Clock, taken: Callable[[Order], None] = lambda _: None
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self.alarms = OrderAlarms(clock)
+        self.platforms: Mapping[str, Platform] = {}
+        self._ledger = ledger
+        self._clock = clock
+        self._taken = taken
+        self._replays = Replays()
+        self._rules = Rules()
+        self._timezone: tzinfo = ZoneInfo("UTC")
+        self._meters: Mapping[Room, str] = {}
+
+    def configure(self, site: Site, platforms: Mapping[str, Platform]) -> None:
+        """Go by this site and these platforms from now on. Raises ConfigError for the site's rules."""
+        self._rules = read_rules(site)
+        self.platforms = dict(platforms)
+        self._timezone = site.timezone
+        self._meters = meters_of(site.devices())
+
+    async def standard(self, headers: Mapping[str, str], body: bytes) -> Order:
+        """The order of a notice in the standard form, on disk.
+
+        Raises NotSigned, NoticeError, NoRoom, OrderConflict, or StoreError when nothing was taken.
+        """
+        seal = seal_of(headers)
+        platform = self._signer(seal, body)
+        await self._check_time(seal.time_s)
+        message = (platform.name, seal.id, seal.time_s)
+        with self._replays.once(message, self._clock.monotonic_s()):
+            notice = await self._read(platform, lambda: standard_notice(platform, body))
+            return await self.take(notice)
+
+    async def alipay(self, name: str, body: bytes) -> Order | None:
+        """The order of a notice in Alipay's form; None for one that says nothing was paid. As `standard`.
+
+        Its repeats may be the same to the last bit, so the order's number alone tells them.
+        """
+        platform, form = self.platforms.get(name), form_of(body)
+        if platform is None or platform.form is not Form.ALIPAY or form is None:
+            raise NotSigned("form")
+        if not is_signed_form(form, platform.public_keys):
+            raise NotSigned("signature")
+        await self._check_time(self._time_s(form.get("notify_time", "")))
+        notice = await self._read(platform, lambda: alipay_notice(platform, form))
+        return None if notice is None else await self.take(notice)
+
+    async def take(self, notice: Notice, cause: str = "notice") -> Order:
+        """The order of a platform's own word, on disk; the first one whenever the same is said again.
+
+        Raises NoRoom, OrderConflict or StoreError.
+        """
+        now_ms, id = self._clock.now_ms(), self._clock.new_id()
+        act = Act(actor=f"platform/{notice.platform}", now_ms=now_ms, cause=cause)
+        deadline_ms = now_ms + self._rules.of(notice.room.building).delivery_s * 1000
+        device = self._meters.get(notice.room, "")
+        found = await self._ledger.run(
+            lambda connection: orders.receive(
+                connection, notice, act, id=id, device=device, deadline_ms=deadline_ms
+            )
+        )
+        self.counts[found.verdict] += 1
+        order = found.order
+        if order is None:
+            raise NoRoom(f"no meter serves {notice.room.account}")
+        if found.verdict is Verdict.CONFLICT:
+            self.alarms.say(order.key, "its number came again with other content")
+            raise OrderConflict("this number was used for another order")
+        if found.verdict is Verdict.TAKEN:
+            self._taken(order)
+        return order
+
+    def _signer(self, seal: Seal, body: bytes) -> Platform:
+        """Whose key it is says whose word it is; all are tried, so that the time taken tells nothing."""
+        found = [
+            platform
+            for platform in self.platforms.values()
+            if platform.form is Form.STANDARD and is_signed(seal, body, platform.secrets)
+        ]
+        if not found:
+            raise NotSigned("signature")
+        return found[0]
+
+    async def _check_time(self, time_s: float) -> None:
+        """Refuse what is not of now, and everything while this clock is behind what was signed before."""
+        now_ms = self._clock.now_ms()
+        last_ms = await self._ledger.read(orders.last_received_ms)
+        if now_ms < last_ms - WINDOW_S * 1000:
+            self.alarms.say(_CLOCK, "it is behind the newest order; orders are refused")
+            raise NotSigned("clock")
+        if not is_fresh(time_s, now_ms):
+            off_s = round(time_s - now_ms / 1000)
+            self.alarms.say(_CLOCK, f"a notice well signed is {off_s} s off: is it right?")
+            raise NotSigned("stale")
+        self.alarms.end(_CLOCK)
+
+    def _time_s(self, local: str) -> float:
+        try:
+            time = datetime.strptime(local, "%Y-%m-%d %H:%M:%S")
+        except ValueError:
+            raise NotSigned("time") from None
+        return time.replace(tzinfo=self._timezone).timestamp()
+
+    async def _read(self, platform: Platform, read: Callable[[], Said]) -> Said:
+        try:
+            return read()
+        except NoticeError as error:
+            self.counts["invalid"] += 1
+            if error.is_alarm:
+                await self._refused(f"order/{platform.name}/{error.number}", platform, str(error))
+            raise
+
+    async def _refused(self, key: str, platform: Platform, said: str) -> None:
+        act = Act(actor=f"platform/{platform.name}", now_ms=self._clock.now_ms(), cause="notice")
+        self.alarms.say(key, said)
+        await self._ledger.run(
+            lambda connection: orders.alarm(connection, key, "refused", said, act)
+        )
+
+
+def meters_of(devices: Iterable[Device]) -> dict[Room, str]:
+    """The device that a room's payments are for: one that takes credit before one that only counts."""
+    found: dict[Room, tuple[bool, str]] = {}
+    for device in devices:
+        place, profile = device.place, device.profile
+        counts_only = all(spec.hazard is not Hazard.CREDIT for spec in profile.commands.values())
+        if not place.room or (counts_only and _METERED not in profile.points):
+            continue
+        room = Room(building=place.building, room=place.room, utility=Utility.ELECTRICITY)
+        found[room] = min(found.get(room, (True, device.id)), (counts_only, device.id))
+    return {room: device for room, (_, device) in found.items()}

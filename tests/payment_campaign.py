@@ -1,0 +1,64 @@
+"""The long form: `python -m tests.payment_campaign --orders 10000 --seed 1`.
+
+Exit codes: 0 everything is as it must be, 1 something is not, each told in a line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.payment_judge import complaints, told
+from tests.payment_town import Aftermath, Plan, all_orders, campaign
+
+
+def main() -> None:
+    """The command's entry point."""
+    parser = argparse.ArgumentParser(prog="payment_campaign", description=__doc__)
+    add = parser.add_argument
+    add("--orders", type=int, default=10_000)
+    add("--meters", type=int, default=200)
+    add("--kills", type=int, default=12)
+    add("--pace", type=float, default=50.0, help="payments a second")
+    add("--delivery-s", type=int, default=300, help="how long an order may wait for its meter")
+    add("--seed", type=int, default=1)
+    add("--calm", action="store_true", help="meters and lines that behave well")
+    add("--folder", type=Path, help="keep everything here; without it nothing is kept")
+    options = parser.parse_args()
+    plan = Plan(
+        orders=options.orders,
+        meters=options.meters,
+        kills=options.kills,
+        pace=options.pace,
+        delivery_s=options.delivery_s,
+        seed=options.seed,
+        rough=not options.calm,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        sys.exit(1 if _run(options.folder or Path(folder), plan) else 0)
+
+
+def _run(folder: Path, plan: Plan) -> int:
+    """How many complaints there are."""
+    began_s = time.monotonic()
+    after = asyncio.run(campaign(folder, plan))
+    print(f"{plan}: {time.monotonic() - began_s:.0f} s")
+    print(f"{dict(told(after))}, {after.resolved} found out by a person, {after.lost} answers lost")
+    for (state, reason), number in sorted(_reasons(after).items()):
+        print(f"  {number:6} {state} {reason}")
+    wrong = complaints(after)
+    print("\n".join(wrong) or "every meter has exactly what was delivered; the books balance")
+    return len(wrong)
+
+
+def _reasons(after: Aftermath) -> Counter[tuple[str, str]]:
+    return Counter((str(order.state), order.reason) for order in all_orders(after.data))
+
+
+if __name__ == "__main__":
+    main()

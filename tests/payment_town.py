@@ -1,0 +1,317 @@
+"""Rooms whose meters keep their own money, a payment platform, a desk, and a hub that is killed.
+
+Each meter is a room's; each payment of a room has an amount of its own, so that the meter's ledger tells
+which order each credit was for. The desk is the person who looks at the meter when the hub does not know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+import msgspec
+
+from hub import SystemClock, Value, load_site
+from hub.campus import orders
+from hub.campus.orders import Order, OrderState
+from hub.cli.tell import CommandRow, CommandRows
+from hub.config import load_config
+from hub.ledger import open_reader
+from simulators.campus import Campus, Play, playing
+from simulators.conduct import Bearing, Conduct
+from simulators.faults import FaultKind
+from simulators.ledger import Deed, Ledger, read_ledger
+from simulators.links import free_ports, site_toml
+from simulators.platform import Payment, PaymentPlatform
+from tests.hub_process import HubProcess
+
+PLATFORM = "campus-pay"
+METERS_A_LINK = 8
+BATCH_S = 0.5
+LOOK_S = 0.5
+SETTLE_S = 600.0  # a bound, not a wish: it is over when nothing is open any more
+FAULT_RATE = 0.02
+# A count that stands still is no lie that a count can uncover; see docs/decisions/031-delivery.md.
+FAULTS = tuple(kind for kind in FaultKind if kind not in (FaultKind.FROZEN, FaultKind.SILENCE))
+_SECRET = b"the campus platform's own secret"
+_PAGE = 1_000
+_DARK = 0.2  # so often a bus has no power
+_OPEN = (OrderState.ACCEPTED, OrderState.DELIVERING, OrderState.UNKNOWN)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """How large a campaign is; `pace` is payments a second."""
+
+    orders: int
+    meters: int
+    kills: int
+    pace: float
+    delivery_s: int
+    seed: int
+    rough: bool = True
+
+
+@dataclass(kw_only=True, slots=True)
+class Aftermath:
+    """What is left when everything has settled: the meters' ledger, the platform's, the hub's."""
+
+    campus: Campus
+    platform: PaymentPlatform
+    data: Path
+    deeds: Path
+    taken: Mapping[str, str]  # number: the order's id, as the hub said
+    contradictions: Sequence[str]
+    resolved: int
+    lost: int  # answers to the platform
+
+    def credits(self) -> list[tuple[str, int]]:
+        """Every credit in the meters' own ledger: device and fen."""
+        with self.deeds.open(encoding="utf-8") as lines:
+            entries = read_ledger(line for line in lines if f'"{Deed.CREDITED}"' in line)
+        return [(entry.device, int(entry.values["fen"])) for entry in entries]
+
+
+@dataclass(kw_only=True, slots=True)
+class Teller:
+    """The platform's way to the hub, and what it was told; lost answers are asked for again."""
+
+    http: httpx2.AsyncClient
+    taken: dict[str, str] = field(default_factory=dict)
+    contradictions: list[str] = field(default_factory=list)
+    lost: int = 0
+
+    async def tell(self, headers: Mapping[str, str], body: bytes) -> int:
+        """One notice; the answer's status, 0 when none came."""
+        try:
+            answer = await self.http.post("/v1/orders", headers=dict(headers), content=body)
+        except httpx2.TransportError:
+            self.lost += 1
+            return 0
+        if answer.status_code == 200:
+            said = answer.json()
+            first = self.taken.setdefault(said["number"], said["id"])
+            if first != said["id"]:
+                self.contradictions.append(f"{said['number']} was {first}, then {said['id']}")
+        elif answer.status_code not in (429, 503):
+            self.contradictions.append(f"{answer.status_code} {answer.text} for {body!r}")
+        return answer.status_code
+
+
+def write_town(folder: Path, plan: Plan) -> Path:
+    """The folder of the configuration that campus and hub share."""
+    folder.mkdir(parents=True)
+    number = -(-plan.meters // METERS_A_LINK)
+    *ports, api = free_ports(number + 1)
+    bus = {"driver": "modbus", "transport": "tcp", "host": "127.0.0.1"}
+    links: dict[str, Mapping[str, object]] = {
+        f"bus-{place}": {**bus, "port": port} for place, port in enumerate(ports)
+    }
+    safety = {"rate_per_minute": 600, "allow_unproven": ["acrel_ddsy1352.credit"]}
+    paid = (
+        f"\n[prepaid]\ndelivery_s = {plan.delivery_s}\n"
+        f'\n[platforms.{PLATFORM}]\nsecrets = ["pay.key"]\nreceiver = "logistics"\n'
+    )
+    text = site_toml("Town", "Asia/Shanghai", links, safety) + paid
+    (folder / "site.toml").write_text(text, "utf-8")
+    rows = [
+        f"meter-{n},acrel_ddsy1352,bus-{n // METERS_A_LINK},{n % METERS_A_LINK + 1},B1,{n},1"
+        for n in range(plan.meters)
+    ]
+    head = "id,profile,link,address,building,room,period_s"
+    (folder / "devices.csv").write_text("\n".join([head, *rows]) + "\n", "utf-8")
+    (folder / "hub.toml").write_text(f'[api]\nlisten = "127.0.0.1:{api}"\n', "utf-8")
+    key = folder / "pay.key"
+    key.write_text("whsec_" + base64.b64encode(_SECRET).decode(), "ascii")
+    key.chmod(0o600)
+    return folder
+
+
+async def campaign(folder: Path, plan: Plan) -> Aftermath:
+    """Pay, and kill the hub so often meanwhile; returns when nothing is open any more."""
+    config = write_town(folder / "config", plan)
+    hub, deeds = HubProcess(folder=config), folder / "deeds.jsonl"
+    chance = random.Random(plan.seed)
+    platform = PaymentPlatform(clock=SystemClock(plan.seed), secret=_SECRET)
+    rate = FAULT_RATE if plan.rough else 0.0
+    play = Play(seed=plan.seed, speed=0, fault_rate=rate, fault_kinds=FAULTS)
+    with deeds.open("w", encoding="utf-8") as file:
+        campus = Campus(load_site(config), play, ledger=Ledger(file))
+        async with playing(campus), _serving(hub):
+            async with _http(hub, timeout_s=10.0) as http:
+                teller, desk = Teller(http=http), Desk(hub=hub, campus=campus)
+                await _pay_and_kill(hub, campus, (platform, teller, desk), plan, chance)
+            assert await asyncio.to_thread(hub.stop) == 0, hub.log
+        campus.ledger.flush()
+    return Aftermath(
+        campus=campus,
+        platform=platform,
+        data=hub.data,
+        deeds=deeds,
+        taken=teller.taken,
+        contradictions=teller.contradictions,
+        resolved=desk.resolved,
+        lost=teller.lost,
+    )
+
+
+async def _pay_and_kill(
+    hub: HubProcess,
+    campus: Campus,
+    people: tuple[PaymentPlatform, Teller, Desk],
+    plan: Plan,
+    chance: random.Random,
+) -> None:
+    platform, teller, desk = people
+    async with asyncio.timeout(None) as bound, asyncio.TaskGroup() as tasks:
+        looking = tasks.create_task(desk.run(), name="desk")
+        weather = tasks.create_task(_weather(campus, chance, plan), name="weather")
+        paying = tasks.create_task(_pay(platform, teller, plan), name="paying")
+        lasts_s = plan.orders / plan.pace
+        for _ in range(plan.kills):
+            await asyncio.sleep(chance.uniform(0.3, 2 * lasts_s / plan.kills - 0.3))
+            await _kill_and_launch(hub)
+        await paying
+        bound.reschedule(asyncio.get_running_loop().time() + SETTLE_S)
+        await _until_settled(hub, teller)
+        weather.cancel()
+        await _notify_all(platform, teller, list(platform.payments.values()))
+        looking.cancel()
+
+
+async def _pay(platform: PaymentPlatform, teller: Teller, plan: Plan) -> None:
+    """Rooms pay in turn; each batch is told until the hub has taken it."""
+    batch = max(1, round(plan.pace * BATCH_S))
+    async with asyncio.TaskGroup() as tasks:
+        for first in range(0, plan.orders, batch):
+            paid = [
+                platform.pay("B1", str(number % plan.meters), 100 + number)
+                for number in range(first, min(first + batch, plan.orders))
+            ]
+            tasks.create_task(_notify_all(platform, teller, paid), name=f"payments {first}")
+            await asyncio.sleep(BATCH_S)
+
+
+async def _notify_all(
+    platform: PaymentPlatform, teller: Teller, payments: Sequence[Payment]
+) -> None:
+    """As a platform does: again and again, until each was answered as it must be."""
+    waiting = list(payments)
+    while waiting:
+        for payment in waiting:
+            platform.statuses.pop(payment.number, None)
+        await platform.notify(teller.tell, waiting)
+        waiting = [one for one in waiting if 200 not in platform.statuses.get(one.number, {})]
+        await asyncio.sleep(LOOK_S)
+
+
+async def _weather(campus: Campus, chance: random.Random, plan: Plan) -> None:
+    """Meters behave badly for a while, one lies always, one or another bus loses its power."""
+    devices, buses = list(campus.machines), list(campus.buses.values())
+    liar = Bearing(device=devices[0], conduct=Conduct.ONLY_ANSWERS)
+    while plan.rough:
+        campus.faults.bearings[:] = [
+            liar,
+            *(
+                Bearing(device=device, conduct=chance.choice(list(Conduct)))
+                for device in chance.sample(devices, len(devices) // 2)
+            ),
+        ]
+        dark = chance.choice(buses) if chance.random() < _DARK else None
+        if dark is not None:
+            dark.cut_off(True)
+        await asyncio.sleep(chance.uniform(0.5, 3.0))
+        if dark is not None:
+            dark.cut_off(False)
+
+
+@dataclass(kw_only=True, slots=True)
+class Desk:
+    """The person who looks at a meter's own memory, and tells the hub what became of its credit."""
+
+    hub: HubProcess
+    campus: Campus
+    resolved: int = 0
+    credited: set[tuple[str, Value]] = field(default_factory=set)  # device and fen
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            self._note()
+            with suppress(httpx2.TransportError, httpx2.HTTPStatusError, FileNotFoundError):
+                await self._look()
+            await asyncio.sleep(LOOK_S)
+
+    async def _look(self) -> None:
+        key = (self.hub.data / "admin.key").read_text("ascii").strip()
+        async with _http(self.hub, timeout_s=5.0) as http:
+            http.headers["Authorization"] = f"Bearer {key}"
+            answer = await http.get(f"/v1/commands?state=unknown&limit={_PAGE}")
+            answer.raise_for_status()
+            for row in msgspec.json.decode(answer.content, type=CommandRows).commands:
+                if not row.resolution:
+                    said = {"outcome": "done" if self._is_done(row) else "not_done"}
+                    told = await http.post(f"/v1/commands/{row.id}/resolve", json=said)
+                    told.raise_for_status()
+                    self.resolved += 1
+
+    def _note(self) -> None:
+        """The meters' memory is long; the ledger in this process is not."""
+        self.credited |= {
+            (entry.device, entry.values["fen"])
+            for entry in self.campus.ledger.entries(deed=Deed.CREDITED)
+        }
+
+    def _is_done(self, row: CommandRow) -> bool:
+        self._note()
+        return (row.device, row.arguments["amount"]) in self.credited
+
+
+async def _until_settled(hub: HubProcess, teller: Teller) -> None:
+    """Return when every order that was taken has come to rest."""
+    while await asyncio.to_thread(_is_open, hub.data, set(teller.taken)):
+        await asyncio.sleep(LOOK_S)
+
+
+def _is_open(data: Path, taken: set[str]) -> bool:
+    known = {order.number: order.state for order in all_orders(data)}
+    return any(known.get(number, OrderState.ACCEPTED) in _OPEN for number in taken)
+
+
+def all_orders(data: Path) -> list[Order]:
+    """Every order in the hub's ledger."""
+    found: list[Order] = []
+    with open_reader(data / "ledger.db") as connection:
+        while page := orders.in_states(
+            connection, list(OrderState), after=found[-1].id if found else "", limit=_PAGE
+        ):
+            found += page
+    return found
+
+
+@asynccontextmanager
+async def _serving(hub: HubProcess) -> AsyncIterator[None]:
+    await asyncio.to_thread(hub.start)
+    try:
+        yield
+    finally:
+        if hub.process is not None and hub.process.poll() is None:
+            hub.kill()
+
+
+async def _kill_and_launch(hub: HubProcess) -> None:
+    assert hub.process is not None
+    assert hub.process.poll() is None, hub.log[-4_000:]  # it never ends by itself
+    hub.kill()
+    hub.launch()
+
+
+def _http(hub: HubProcess, *, timeout_s: float) -> httpx2.AsyncClient:
+    listen = load_config(hub.folder).api.listen
+    return httpx2.AsyncClient(base_url=f"http://{listen}", timeout=timeout_s, trust_env=False)
