@@ -11,7 +11,9 @@ from hub.commands import Record, Resolution
 from hub.model import Device
 
 ACTOR = "delivery"
-COMMAND_MAX_S = 600.0  # of one command; an order that has more time makes another after it
+PAUSE_MAX_S = (
+    600.0  # between two commands of one order; one that has more time makes another after it
+)
 TRIES_MAX = 3  # commands of one order that the meter itself refused
 _AGAIN_FIRST_S = 10.0  # from the end of a command without effect to the next
 _SETTLED = {
@@ -57,14 +59,14 @@ def wish_of(order: Order, spec: CommandSpec, number: int, now_ms: int) -> Wish:
         actor=ACTOR,
         key=key_of(order, number),
         cause=f"order {order.platform} {order.number}",
-        deadline_s=min((order.deadline_ms - now_ms) / 1000, COMMAND_MAX_S),
+        deadline_s=min((order.deadline_ms - now_ms) / 1000, spec.deadline_s),
         priority=Priority.PAID,
     )
 
 
 def rests_until_ms(record: Record, number: int) -> int:
     """Before when an order's next command is not made."""
-    pause_s = min(math.ldexp(_AGAIN_FIRST_S, min(number - 1, 16)), COMMAND_MAX_S)
+    pause_s = min(math.ldexp(_AGAIN_FIRST_S, min(number - 1, 16)), PAUSE_MAX_S)
     return (record.finished_ms or 0) + round(pause_s * 1000)
 
 
