@@ -2,7 +2,8 @@
 
 Two masters on one bus garble each other. So whoever wants the wire asks for it, for a minute at most at a
 time and a quarter of an hour in all, and the hub starts its driver again as soon as it is given back or
-the time is over, whatever has become of the borrower. Meanwhile no device of the link is called silent, and nothing is told to them.
+the time is over, whatever has become of the borrower. Meanwhile no device of the link is called silent,
+and nothing is told to them.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from hub.errors import ConfigError
 from hub.model import Device
 from hub.sheets.label_pages import pdf_bytes, svg_bytes
 from hub.sheets.labels import Drawn, label_size, labels_of, pages
-from hub.sheets.saving import save
+from hub.sheets.saving import save_out
 from hub.site import Site, load_site
 
 
@@ -41,7 +41,7 @@ def labels(
         progress(f"writing {out.name}", len(chosen))
         files = {out: pdf_bytes(drawn)} if out.suffix.lower() == ".pdf" else _svg_files(out, drawn)
         for path, content in files.items():
-            save(path, content)
+            save_out(path, content, config)
     names = ", ".join(str(path) for path in list(files)[:3]) + (" …" if len(files) > 3 else "")
     typer.echo(f"{len(chosen)} labels on {len(drawn)} pages: {names}")
 

@@ -21,7 +21,7 @@ from hub.sheets.device_export import sheet_bytes
 from hub.sheets.device_import import Import, Row, Wishes, device_rows, plan_import
 from hub.sheets.memory import IMPORT_FILE, by_word, explained_headers, memory_text, read_memory
 from hub.sheets.reading import read_sheet
-from hub.sheets.saving import alone_in, save
+from hub.sheets.saving import alone_in, save, save_out
 from hub.sheets.sheet import Progress
 from hub.sheets.table import Table, table_of
 from hub.site import surroundings_of
@@ -91,9 +91,9 @@ def export(
     language: Annotated[Language, typer.Option(help="Of the headers.")] = Language.CHINESE,
     building: BuildingOption = "",
 ) -> None:
-    """Write devices.csv as a spreadsheet that `dormhub import` takes back."""
+    """Write devices.csv as a spreadsheet that `dormhub import` takes back; not among the hub's files."""
     rows = rows_of(config, building)
-    save(file, sheet_bytes(file, rows, language))
+    save_out(file, sheet_bytes(file, rows, language), config)
     typer.echo(f"{len(rows)} devices in {file}")
 
 
