@@ -105,6 +105,25 @@ async def test_in_a_rotation_old_and_new_are_good_and_then_the_new_alone(
     assert len([one for one in good if one.kind is kind]) == 1
 
 
+async def test_the_end_of_a_replaced_certificate_leaves_the_session_of_the_new_one(
+    site: BrokerSite,
+) -> None:
+    site.keep((await _rotated(site, "w-1", Kind.CERTIFICATE, overlap_s=1)).secrets)
+    async with site.device("w-1", Kind.CERTIFICATE) as new, site.hub() as hub:
+        await new.subscribe("dormhub/down/w-1/command", qos=1)
+        async with asyncio.timeout(10):
+            while not await site.broker.credentials.end_expired():
+                await CLOCK.sleep(0.1)
+        await site.loaded()
+        assert await site.broker.evict()
+        await hub.publish("dormhub/down/w-1/command", MARKER, qos=1)
+        assert await heard(new) == []  # the very same connection
+        with pytest.raises(aiomqtt.MqttError):
+            await _revoke(site, Kind.CERTIFICATE)
+    found = await site.broker.credentials.find(["w-1"], good=False, after="", limit=10)
+    assert all(one.evicted_ms for one in found)
+
+
 async def test_a_replaced_password_ends_at_its_time_by_itself(site: BrokerSite) -> None:
     old = site.secrets["w-1", Kind.PASSWORD]
     new = (await _rotated(site, "w-1", Kind.PASSWORD, overlap_s=1)).secrets[0]

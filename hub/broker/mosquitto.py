@@ -32,7 +32,7 @@ from hub.errors import ConfigError
 HUB_PASSWORD = "hub.password"
 _ASK_AGAIN_S = 0.2
 _INSIST_EVERY = 10  # times asked: two seconds
-_KNOCKS_AT_ONCE = 50
+KNOCKS_AT_ONCE = 50
 
 _log = structlog.get_logger("broker")
 
@@ -101,24 +101,22 @@ class Mosquitto:
                 await asyncio.to_thread(write_mark, self._config.folder, mark)
                 self.reload()
 
-    async def evict(self, usernames: Sequence[str]) -> None:
-        """Once the broker runs the present files, end the sessions of these names. Raises OSError.
-
-        Waits without end for a broker that does not answer, or does not reload.
-        """
+    async def run_these(self) -> None:
+        """Return when the broker runs the present files; waits without end for one that does not."""
         tries = 0
         while not await self._runs_these():
             tries += 1
             if tries % _INSIST_EVERY == 0:
                 await self.insist()
             await self._clock.sleep(_ASK_AGAIN_S)
+
+    async def evict(self, usernames: Sequence[str]) -> None:
+        """End the sessions of these names, at most KNOCKS_AT_ONCE. Raises OSError."""
         password = await asyncio.to_thread(hub_password, self._own)
-        for start in range(0, len(usernames), _KNOCKS_AT_ONCE):
-            part = usernames[start : start + _KNOCKS_AT_ONCE]
-            port = self._config.hub_port
-            knocks = (knock(port, name, HUB_USERNAME, password) for name in part)
-            if not all(await asyncio.gather(*knocks)):
-                raise OSError("the broker refuses the hub's own account")
+        port = self._config.hub_port
+        knocks = (knock(port, name, HUB_USERNAME, password) for name in usernames)
+        if not all(await asyncio.gather(*knocks)):
+            raise OSError("the broker refuses the hub's own account")
 
     async def _runs_these(self) -> bool:
         try:
