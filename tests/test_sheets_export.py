@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import tempfile
 from pathlib import Path
 
@@ -197,3 +198,14 @@ def test_a_report_is_there_whole_or_as_it_was(tmp_path: Path) -> None:
     result = run(config, "verify", "--link", "broker", "--seconds", "1", "--out", out)
     assert "name a place that this user may write" in str(result.exception)
     assert list(out.parent.iterdir()) == [out]
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "name"), [("export", (), "a.csv"), ("labels", ("--out",), "a.svg")]
+)
+def test_a_machine_is_told_what_was_written(
+    tmp_path: Path, command: str, option: tuple[str, ...], name: str
+) -> None:
+    out = tmp_path / name
+    said = run(campus(tmp_path), command, "--json", *option, out).stdout
+    assert json.loads(said) == {"devices": 3, "files": [str(out)]}

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from hub.cli.options import DEFAULT_CONFIG, BuildingOption, ConfigOption
-from hub.cli.sheets import shown_progress
+from hub.cli.options import DEFAULT_CONFIG, BuildingOption, ConfigOption, JsonOption
+from hub.cli.sheets import Written, print_json, shown_progress
 from hub.errors import ConfigError
 from hub.model import Device
 from hub.sheets.label_pages import pdf_bytes, svg_bytes
@@ -25,6 +25,7 @@ def labels(
         "labels.pdf"
     ),
     size: Annotated[str, typer.Option(help="Width x height of one label in mm.")] = "70x37",
+    json: JsonOption = False,
 ) -> None:
     """Print a label for each device: a QR code that says the id, and id, place and product in words."""
     each = label_size(size)
@@ -42,6 +43,9 @@ def labels(
         files = {out: pdf_bytes(drawn)} if out.suffix.lower() == ".pdf" else _svg_files(out, drawn)
         for path, content in files.items():
             save_out(path, content, config)
+    if json:
+        print_json(Written(devices=len(chosen), files=tuple(map(str, files))))
+        return
     names = ", ".join(str(path) for path in list(files)[:3]) + (" …" if len(files) > 3 else "")
     typer.echo(f"{len(chosen)} labels on {len(drawn)} pages: {names}")
 
