@@ -12,13 +12,14 @@ from pathlib import Path
 import structlog
 
 from hub.broker.authority import Authority
+from hub.broker.crl_number import crl_number, keep_crl_number
 from hub.broker.door import knock
 from hub.broker.files import (
+    CRL,
     MARK,
     Access,
     broker_files,
     renew_server,
-    server_pair,
     write_files,
     write_mark,
 )
@@ -45,6 +46,15 @@ def hub_password(folder: Path) -> str:
     return path.read_text("ascii").strip()
 
 
+async def runs_files(config: BrokerConfig) -> bool | None:
+    """Whether the broker runs the files in the folder; None where there are none. Raises OSError."""
+    mark = config.folder / MARK if config.folder else None
+    if mark is None or not mark.exists():
+        return None
+    password = mark.read_text("ascii").strip()
+    return await knock(config.hub_port, LOADED_USERNAME, LOADED_USERNAME, password)
+
+
 class Mosquitto:
     """The broker whose files stand in `config.folder`; `own` is the hub's own folder of keys."""
 
@@ -66,8 +76,11 @@ class Mosquitto:
                 hint="make it as docs/broker.md shows",
             )
         renew_server(self._own, authority, self._config, self._clock.now_ms())
-        pair = server_pair(self._own)
-        files = broker_files(self._config, authority, pair, standing, access)
+        number = crl_number(self._own, folder / CRL, authority, standing.revoked)
+        keep_crl_number(
+            self._own, number, standing.revoked
+        )  # before the list: never two of one number
+        files = broker_files(self._config, authority, self._own, standing, access)
         self._mark = files[MARK].decode().strip()
         return write_files(folder, files)
 
