@@ -123,6 +123,9 @@ class Credentials:
     ) -> Issued:
         if len(devices) > AT_ONCE or set(devices) & set(RESERVED):
             raise HubError(f"at most {AT_ONCE} devices at once, and none of {', '.join(RESERVED)}")
+        await asyncio.to_thread(
+            self.authority
+        )  # whoever enters a password is told whom to trust, too
         ids = [self._clock.new_id() for _ in devices]
         pairs = await asyncio.to_thread(self._make, devices, ids, act)
         entered = await self._ledger.run(entering([made for made, _ in pairs]))
