@@ -186,3 +186,16 @@ async def test_the_hubs_own_account_is_a_file_on_its_box(site: ApiSite, tmp_path
     assert path == tmp_path / "broker" / "hub.password"
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.read_text().strip() not in str(answer)
+
+
+@pytest.mark.parametrize("kind", ["password", "certificate"])
+async def test_half_an_authority_is_said_and_nothing_is_entered(
+    client: httpx2.AsyncClient, tmp_path: Path, kind: str
+) -> None:
+    folder = tmp_path / "broker"
+    folder.mkdir(exist_ok=True)
+    (folder / "ca.key").write_text("half")
+    answer = await ask(client, "", kind=kind, devices=["w-1"])
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:dormhub:problem:configuration")
+    assert "restore ca.key and ca.crt" in answer.json()["detail"]
+    assert await listed(client, "w-1") == []

@@ -6,16 +6,19 @@ import asyncio
 import os
 import stat
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from sqlalchemy import Connection
 
 from hub import Device, Link, LinkTopics, Place, Topics, load_profiles
-from hub.broker import BROKER_FOLDER, Broker, Issued, Kind, drift, ending_soon
+from hub.broker import BROKER_FOLDER, Broker, Issued, Kind, drift, ending_soon, rows
 from hub.broker.access import access_list
 from hub.broker.files import configuration
 from hub.broker.passwords import is_password
+from hub.broker.rows import LOADED_USERNAME
 from hub.config import BrokerConfig, HubConfig, load_config
 from hub.ledger import Ledger, open_ledger
 from hub.ledger.books import open_reader
@@ -31,10 +34,11 @@ async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
         yield made
 
 
-def broker(folder: Path, ledger: Ledger, *devices: str) -> Broker:
+def broker(folder: Path, ledger: Ledger, *devices: str, hub_port: int = 1883) -> Broker:
     files = folder / "files"
     files.mkdir(exist_ok=True)
-    made = Broker(ledger=ledger, clock=CLOCK, data=folder, config=BrokerConfig(folder=files))
+    config = BrokerConfig(folder=files, hub_port=hub_port)
+    made = Broker(ledger=ledger, clock=CLOCK, data=folder, config=config)
     made.configure([link_of(*map(washer, devices))])
     return made
 
@@ -206,6 +210,72 @@ async def test_certificates_that_end_soon_are_named_until_they_are_replaced(
     later = await ledger.read(lambda connection: ending_soon(connection, later_ms))
     assert now == []
     assert "end within 30 days: w-1, w-2:" in later[0]
+
+
+async def test_others_come_to_the_ledger_between_the_parts_of_a_mass_revocation(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    names = [f"w-{number}" for number in range(1000)]
+    made = broker(tmp_path, ledger, *names)
+    for start in range(0, 1000, 250):
+        await issue(made, *names[start : start + 250])
+    revoking = asyncio.create_task(made.credentials.revoke(names, "test"))
+    seen = {await ledger.run(_good)}
+    while not revoking.done():
+        seen.add(await ledger.run(_good))
+    assert len(await revoking) == 1000
+    assert seen & {250, 500, 750}
+
+
+async def test_an_overrun_goes_on_after_the_names_that_were_done(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    names = [f"w-{number:03}" for number in range(120)]
+    door = Door(patience=60)
+    async with await asyncio.start_server(door.answer, "127.0.0.1", 0) as server:
+        made = broker(tmp_path, ledger, *names, hub_port=server.sockets[0].getsockname()[1])
+        await issue(made, *names)
+        await made.credentials.revoke(names, "test")
+        first, door.patience = await made.evict(), 1000
+        door.knocked.clear()
+        assert (first, await made.evict()) == (False, True)
+    assert sorted(door.knocked) == names[50:]
+
+
+@dataclass(kw_only=True)
+class Door:
+    """A broker that lets in who knocks, as long as it has patience; it runs any files."""
+
+    patience: int
+    knocked: list[str] = field(default_factory=list)
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        _, size = await reader.readexactly(2)
+        packet = await reader.readexactly(size)
+        name = packet[12 : 12 + packet[11]].decode()
+        if name != LOADED_USERNAME:
+            self.knocked.append(name)
+        writer.write(bytes((0x20, 2, 0, 5 if len(self.knocked) > self.patience else 0)))
+        await reader.read()  # until it goes
+        writer.close()
+
+
+async def test_of_what_has_come_to_its_end_250_are_ended_at_once(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    names = [f"w-{number}" for number in range(500)]
+    made = broker(tmp_path, ledger, *names)
+    for start in (0, 250):
+        part = names[start : start + 250]
+        await issue(made, *part)
+        await made.credentials.rotate(part, Kind.PASSWORD, "test", overlap_s=60)
+    later_ms = CLOCK.now_ms() + 61_000
+    first = await ledger.run(lambda connection: rows.end_expired(connection, later_ms, 250))
+    assert (first, await ledger.run(_good)) == (250, 750)
+
+
+def _good(connection: Connection) -> int:
+    return len(rows.find(connection, devices=None, good=True, after="", limit=2000))
 
 
 @pytest.mark.parametrize("topic", ["a\nuser dormhub-hub", " a", "a ", "", "a\x00b", "x" * 2000])

@@ -11,8 +11,12 @@ from pathlib import Path
 
 import aiomqtt
 import pytest
+from sqlalchemy import update
 
 from hub.broker import Issued, Kind
+from hub.checkup.broker_door import loaded_finding
+from hub.config import BrokerConfig
+from hub.ledger.tables import credentials
 from tests.broker_site import CLOCK, MARKER, BrokerSite, broker_site, heard, link_of, washer
 
 OTHERS = ("w-2", "w-3", "w-4", "w-5")
@@ -103,6 +107,59 @@ async def test_in_a_rotation_old_and_new_are_good_and_then_the_new_alone(
     assert not await _refused(site.device("w-1", kind))
     good = await site.broker.credentials.find(["w-1"], good=True, after="", limit=10)
     assert len([one for one in good if one.kind is kind]) == 1
+
+
+async def test_the_end_of_a_replaced_certificate_leaves_the_session_of_the_new_one(
+    site: BrokerSite,
+) -> None:
+    site.keep((await _rotated(site, "w-1", Kind.CERTIFICATE, overlap_s=1)).secrets)
+    async with site.device("w-1", Kind.CERTIFICATE) as new, site.hub() as hub:
+        await new.subscribe("dormhub/down/w-1/command", qos=1)
+        async with asyncio.timeout(10):
+            while not await site.broker.credentials.end_expired():
+                await CLOCK.sleep(0.1)
+        await site.loaded()
+        assert await site.broker.evict()
+        await hub.publish("dormhub/down/w-1/command", MARKER, qos=1)
+        assert await heard(new) == []  # the very same connection
+        with pytest.raises(aiomqtt.MqttError):
+            await _revoke(site, Kind.CERTIFICATE)
+    found = await site.broker.credentials.find(["w-1"], good=False, after="", limit=10)
+    assert all(one.evicted_ms for one in found)
+
+
+@pytest.mark.parametrize("lost", ["broker/crl.number", "files/crl.pem"])
+async def test_after_an_older_ledger_was_restored_the_next_revocation_counts(
+    site: BrokerSite, lost: str
+) -> None:
+    await site.broker.credentials.revoke(["w-1", "w-2"], "test")
+    assert await site.broker.evict()
+    forget = update(credentials).values(revoked_ms=None, evicted_ms=None)
+    await site.ledger.run(lambda connection: connection.execute(forget) and None)
+    (site.data / lost).unlink()
+    await site.loaded()
+    assert not await _refused(site.device("w-2", Kind.CERTIFICATE))
+    await site.broker.credentials.revoke(["w-3"], "test")
+    assert await site.broker.evict()
+    assert await _refused(site.device("w-3", Kind.CERTIFICATE))
+    assert not await _refused(site.device("w-2", Kind.CERTIFICATE))
+
+
+async def test_doctor_knows_whether_the_broker_runs_the_files(site: BrokerSite) -> None:
+    before = await asyncio.to_thread(loaded_finding, site.config)
+    pid_file = site.config.pid_file
+    assert pid_file is not None
+    pid_file.write_text("1\n")  # not the broker's: nobody is told
+    await site.broker.credentials.revoke(["w-1"], "test")
+    await site.broker.synchronise()
+    after = await asyncio.to_thread(loaded_finding, site.config)
+    site.server.stop()
+    away = await asyncio.to_thread(loaded_finding, site.config)
+    none = await asyncio.to_thread(loaded_finding, BrokerConfig())
+    assert [one and one.verdict for one in (before, after, away)] == ["well", "wrong", "wrong"]
+    assert after is not None
+    assert after.to_do == "systemctl reload mosquitto"
+    assert none is None
 
 
 async def test_a_replaced_password_ends_at_its_time_by_itself(site: BrokerSite) -> None:

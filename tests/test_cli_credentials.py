@@ -250,6 +250,7 @@ def test_a_device_that_an_apply_retires_loses_account_and_list(
     guarded.run("issue", "--all", "--out", str(tmp_path / "secrets.csv"))
     rows = HEADER + "".join(ROWS[1:])
     (guarded.hub.folder / "devices.csv").write_text(rows, "utf-8")
+    guarded.run("files")  # what was not applied changes nothing
     applying = [sys.executable, "-m", "hub.cli.main", "apply", "--prune", "--yes"]
     subprocess.run([*applying, "--config", guarded.hub.folder], check=True, capture_output=True)
     files = tmp_path / "files"

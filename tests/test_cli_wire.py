@@ -17,10 +17,11 @@ import msgspec
 import pytest
 
 from hub import Sight, load_site
+from hub.cli.borrow import same_wire
 from hub.cli.inspection import Verdict, VerdictRow
 from hub.cli.scan import FoundRow
 from hub.cli.trace import FrameRow
-from hub.model import Reading
+from hub.model import Link, Reading
 from hub.status import LENT
 from simulators.ledger import Deed, Entry, read_ledger
 from tests.hub_process import HubProcess, hub_process
@@ -372,6 +373,38 @@ def test_a_device_the_hub_does_not_know_yet_is_asked_over_a_borrowed_link(
     assert msgspec.json.decode(said.stdout, type=Reading).device == "new-2"
     assert hub.log.count("link is lent") == lent + 1
     wait_until(lambda: online(hub) == 3 and reason_of(hub) == "")
+
+
+def test_a_new_name_for_a_running_link_s_wire_is_no_way_round_the_hub(
+    campus: Campus, hub: HubProcess
+) -> None:
+    path = hub.folder / "site.toml"
+    before = path.read_text("utf-8")
+    settings = f'driver = "modbus"\ntransport = "rtu_over_tcp"\nport = {campus.bus}\n'
+    path.write_text(f'{before}[links.bus-9]\nhost = "localhost"\n{settings}', "utf-8")
+    said = dormhub(hub.folder, "scan", "bus-9", "--units", "1")
+    path.write_text(before, "utf-8")
+    assert said.returncode == 2
+    assert "bus-9 is the wire of bus-1, which the hub runs" in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({"device": "/dev/null"}, {"device": "/dev/../dev/null"}, True),
+        ({"device": "/dev/null"}, {"device": "/dev/zero"}, False),
+        ({"host": "Gateway."}, {"host": "gateway", "port": 502}, True),
+        ({"host": "gateway"}, {"host": "gateway", "port": 503}, False),
+        ({"host": "10.0.0.1"}, {"host": "10.0.0.2"}, False),
+    ],
+)
+def test_links_of_one_wire_are_told_by_where_it_begins(
+    one: dict[str, object], other: dict[str, object], *, same: bool
+) -> None:
+    new = Link(id="new", driver="modbus", settings=one)
+    old = Link(id="old", driver="modbus", settings=other)
+    assert (same_wire(new, [old]) is old) is same
+    assert same_wire(old, [old]) is None
 
 
 def test_two_borrowers_do_not_meet(hub: HubProcess) -> None:

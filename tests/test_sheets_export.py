@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import tempfile
 from pathlib import Path
 
@@ -157,3 +158,54 @@ def test_a_text_cell_that_says_101_0_stays_so_in_a_workbook(tmp_path: Path) -> N
     assert devices(config)["b1-101"][-1] == "101.0"
     take(config, write_csv(tmp_path / "a.csv", rows))
     assert devices(config)["b1-101"][-1] == "101"
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "name"),
+    [
+        ("export", (), "devices.csv"),
+        ("export", (), "profiles/rooms.csv"),
+        ("labels", ("--out",), "labels.pdf"),
+        ("verify", ("--seconds", "1", "--link", "broker", "--out"), "devices.csv"),
+    ],
+)
+def test_nothing_is_written_into_the_configuration_folder(
+    tmp_path: Path, command: str, option: tuple[str, ...], name: str
+) -> None:
+    config = campus(tmp_path)
+    (config / "profiles").mkdir()
+    before = (config / "devices.csv").read_bytes()
+    result = run(config, command, *option, config / "profiles" / ".." / name)
+    assert "is in the configuration folder" in str(result.exception)
+    assert (config / "devices.csv").read_bytes() == before
+    assert sorted(path.name for path in config.iterdir()) == [
+        "devices.csv",
+        "profiles",
+        "site.toml",
+    ]
+
+
+def test_no_cell_of_a_report_is_a_formula(tmp_path: Path) -> None:
+    config = campus(tmp_path, DEVICES.replace("broker,washer-1", "broker,=1+1"))
+    out = tmp_path / "report.csv"
+    assert run(config, "verify", "--link", "broker", "--seconds", "1", "--out", out).exit_code == 1
+    assert ",'=1+1," in out.read_text("utf-8")
+
+
+def test_a_report_is_there_whole_or_as_it_was(tmp_path: Path) -> None:
+    config, out = campus(tmp_path), tmp_path / "there" / "report.csv"
+    out.mkdir(parents=True)
+    result = run(config, "verify", "--link", "broker", "--seconds", "1", "--out", out)
+    assert "name a place that this user may write" in str(result.exception)
+    assert list(out.parent.iterdir()) == [out]
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "name"), [("export", (), "a.csv"), ("labels", ("--out",), "a.svg")]
+)
+def test_a_machine_is_told_what_was_written(
+    tmp_path: Path, command: str, option: tuple[str, ...], name: str
+) -> None:
+    out = tmp_path / name
+    said = run(campus(tmp_path), command, "--json", *option, out).stdout
+    assert json.loads(said) == {"devices": 3, "files": [str(out)]}

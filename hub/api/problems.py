@@ -16,7 +16,7 @@ from hub.campus.intake import NoRoom, OrderConflict
 from hub.campus.notices import NoticeError
 from hub.campus.signatures import NotSigned
 from hub.commands import CommandError, Refusal
-from hub.errors import HubError, StoreError
+from hub.errors import ConfigError, HubError, StoreError
 from hub.safety import StillAlarm
 
 MEDIA_TYPE = "application/problem+json"
@@ -123,6 +123,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(409, "still-alarm", str(error))
         case StoreError():
             return Problem(503, "store", "the hub cannot use its store now; nothing was taken")
+        case ConfigError():  # half of the broker's authority is missing: the hub's operator mends it
+            return Problem(503, "configuration", str(error))
         case _:
             return Problem(500, "internal", "the hub made a mistake; it is in its log")
 

@@ -3,7 +3,7 @@
 from hub.broker.broker import BROKER_FOLDER, Broker
 from hub.broker.credentials import AT_ONCE, Credentials, Issued, Secret
 from hub.broker.drift import drift, ending_soon
-from hub.broker.mosquitto import hub_password
+from hub.broker.mosquitto import hub_password, runs_files
 from hub.broker.rows import RESERVED, Credential, Kind, Left, Why
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "drift",
     "ending_soon",
     "hub_password",
+    "runs_files",
 ]

@@ -91,24 +91,35 @@ class Authority:
         wanted = x509.SubjectAlternativeName(_general_names(names))
         return alternatives.value == wanted and left.days >= SERVER_RENEWED_DAYS
 
-    def revocations(self, serials: Sequence[str]) -> bytes:
-        """The list of these revoked serials, oldest first, in PEM; the same serials give the same bytes.
+    def revocations(self, serials: Sequence[str], number: int) -> bytes:
+        """The list of these revoked serials, oldest first, in PEM; the same ones give the same bytes.
 
-        Its time is no clock's but counts them: a broker keeps every list it ever loaded and obeys the one
+        Its time is no clock's but its number: a broker keeps every list it ever loaded and obeys the one
         with the newest time, in whole seconds, so two revocations of one second would hide each other.
         """
         began = self._certificate.not_valid_before_utc
-        counted = began + len(serials) * _SECOND
+        counted = began + number * _SECOND
         builder = x509.CertificateRevocationListBuilder()
         builder = builder.issuer_name(self._certificate.subject)
         builder = builder.last_update(counted).next_update(self._certificate.not_valid_after_utc)
         builder = builder.add_extension(self._identifier, critical=False)
-        builder = builder.add_extension(x509.CRLNumber(len(serials)), critical=False)
+        builder = builder.add_extension(x509.CRLNumber(number), critical=False)
         for serial in serials:
             entry = x509.RevokedCertificateBuilder().serial_number(int(serial, 16))
             builder = builder.add_revoked_certificate(entry.revocation_date(began).build())
         signed = builder.sign(self._key, hashes.SHA256(), ecdsa_deterministic=True)
         return signed.public_bytes(serialization.Encoding.PEM)
+
+    def numbered(self, crl: bytes) -> tuple[int, list[str]] | None:
+        """Number and serials of a list of ours, in PEM; None for anything else."""
+        try:
+            found = x509.load_pem_x509_crl(crl)
+            number = found.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+        except (ValueError, x509.ExtensionNotFound):
+            return None
+        if not found.is_signature_valid(self._key.public_key()):
+            return None
+        return number, [f"{one.serial_number:x}" for one in found]
 
     def _sign(
         self,

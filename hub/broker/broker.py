@@ -12,8 +12,9 @@ taken over at the broker's door, once it runs the list of revocations (decision 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -22,7 +23,7 @@ from hub.broker import rows
 from hub.broker.authority import CA_CERTIFICATE
 from hub.broker.credentials import Credentials
 from hub.broker.files import Access
-from hub.broker.mosquitto import HUB_PASSWORD, Mosquitto, hub_password
+from hub.broker.mosquitto import HUB_PASSWORD, KNOCKS_AT_ONCE, Mosquitto, hub_password
 from hub.broker.passwords import is_password, new_password, password_hash
 from hub.broker.private_file import write_private
 from hub.broker.rows import HUB_USERNAME, Act, Kind, Made
@@ -156,17 +157,31 @@ class Broker:
             if not pending:
                 return True
             await self.synchronise()  # so that all of these stand in the files the broker must run
-            names = sorted(set(pending.values()))
+            if self.reason:
+                return False
             try:
                 async with asyncio.timeout(EVICT_WITHIN_S):
-                    await self._mosquitto.evict(names)
+                    await self._mosquitto.run_these()
+                    await self._knock_all(self._mosquitto, pending)
             except (TimeoutError, OSError) as error:
-                _log.error("revoked, perhaps connected", names=names[:_NAMED], error=str(error))
-                return False
+                left = await self._ledger.read(rows.not_evicted)
+                names = sorted(set(left.values()))[:_NAMED]
+                _log.error("revoked, perhaps connected", names=names, error=str(error))
+                return not left
+        return True
+
+    async def _knock_all(self, mosquitto: Mosquitto, pending: Mapping[str, str]) -> None:
+        """End the sessions of these, username by id; each part is noted, so the next try begins after it."""
+        ids: dict[str, list[str]] = {}
+        for name, username in pending.items():
+            ids.setdefault(username, []).append(name)
+        names = sorted(ids)
+        for start in range(0, len(names), KNOCKS_AT_ONCE):
+            part = names[start : start + KNOCKS_AT_ONCE]
+            await mosquitto.evict(part)
+            ended = [name for username in part for name in ids[username]]
             now_ms = self._clock.now_ms()
-            if not self.reason:
-                await self._ledger.run(lambda connection: rows.evicted(connection, pending, now_ms))
-        return not self.reason
+            await self._ledger.run(partial(rows.evicted, ids=ended, now_ms=now_ms))
 
     async def renew_hub(self, actor: str) -> Path:
         """A new password for the hub itself; its file. The old one ends at once. Raises StoreError."""
@@ -178,11 +193,9 @@ class Broker:
         return path
 
     async def _look(self, *, whole: bool) -> None:
-        now_ms = self._clock.now_ms()
         if self._mosquitto is not None:
             await self._enter_hub("hub")
-        if await self._ledger.read(lambda connection: rows.has_expired(connection, now_ms)):
-            await self._ledger.run(lambda connection: rows.end_expired(connection, now_ms))
+        if await self.credentials.end_expired():
             self._behind = True
         if whole or self._behind or self.reason:
             await self._retire()

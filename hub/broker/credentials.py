@@ -80,11 +80,30 @@ class Credentials:
     async def revoke(
         self, devices: Collection[str], actor: str, *, cause: str = "", credential: str = ""
     ) -> list[Credential]:
-        """End every good one of these devices, or the one of this id, for good. Raises StoreError."""
+        """End every good one of these devices, or the one of this id, for good. Raises StoreError.
+
+        Of many devices 250 are one transaction, so that nobody else waits long for the ledger.
+        """
         act = self._act(actor, Kind.PASSWORD, cause)
-        return await self._ledger.run(
-            lambda connection: rows.revoke(connection, devices, act, credential)
-        )
+        ordered, revoked = sorted(devices), []
+        for start in range(0, len(ordered), AT_ONCE):
+            part = ordered[start : start + AT_ONCE]
+            revoked += await self._ledger.run(
+                partial(rows.revoke, devices=part, act=act, credential=credential)
+            )
+        return revoked
+
+    async def end_expired(self) -> int:
+        """End what has come to its end, 250 in one transaction; how many there were. Raises StoreError."""
+        now_ms = self._clock.now_ms()
+        if not await self._ledger.read(lambda connection: rows.has_expired(connection, now_ms)):
+            return 0
+        work = partial(rows.end_expired, now_ms=now_ms, limit=AT_ONCE)
+        ended = last = await self._ledger.run(work)
+        while last == AT_ONCE:  # ends: nothing new can be over at this same moment
+            last = await self._ledger.run(work)
+            ended += last
+        return ended
 
     async def find(
         self, devices: Collection[str] | None, *, good: bool, after: str, limit: int
@@ -104,6 +123,9 @@ class Credentials:
     ) -> Issued:
         if len(devices) > AT_ONCE or set(devices) & set(RESERVED):
             raise HubError(f"at most {AT_ONCE} devices at once, and none of {', '.join(RESERVED)}")
+        await asyncio.to_thread(
+            self.authority
+        )  # whoever enters a password is told whom to trust, too
         ids = [self._clock.new_id() for _ in devices]
         pairs = await asyncio.to_thread(self._make, devices, ids, act)
         entered = await self._ledger.run(entering([made for made, _ in pairs]))

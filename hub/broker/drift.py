@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from hub.broker import rows
 from hub.broker.authority import CA_CERTIFICATE, open_authority
 from hub.broker.broker import BROKER_FOLDER, access_of
-from hub.broker.files import MARK, broker_files, differing, server_pair
+from hub.broker.files import MARK, broker_files, differing
 from hub.config import HubConfig
 from hub.model import Link
 
@@ -32,7 +32,7 @@ def drift(
     standing = rows.standing(connection)
     authority = open_authority(own, now_ms)
     access = access_of(links)
-    files = broker_files(config.broker, authority, server_pair(own), standing, access)
+    files = broker_files(config.broker, authority, own, standing, access)
     wrong = [
         f"{folder / name} is not what ledger and site say; the running hub writes it anew"
         for name in differing(folder, files)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hub.broker.access import access_list
 from hub.broker.authority import SERVER_CERTIFICATE, SERVER_KEY, Authority
+from hub.broker.crl_number import crl_number
 from hub.broker.passwords import password_hash
 from hub.broker.private_file import write_private
 from hub.broker.rows import HUB_USERNAME, LOADED_USERNAME, Standing
@@ -61,12 +62,17 @@ def renew_server(folder: Path, authority: Authority, config: BrokerConfig, now_m
 def broker_files(
     config: BrokerConfig,
     authority: Authority,
-    server: tuple[bytes, bytes],
+    own: Path,
     standing: Standing,
     access: Access,
 ) -> dict[str, bytes]:
-    """Every file by its name. The same ledger and site give the same bytes."""
+    """Every file by its name. The same ledger and site, and folder of keys, give the same bytes.
+
+    Writes nothing. Raises OSError.
+    """
     assert config.folder is not None
+    server = server_pair(own)
+    number = crl_number(own, config.folder / CRL, authority, standing.revoked)
     known = {username for username, device in standing.usernames if device in access.devices}
     passwords = "".join(
         f"{username}:{hashed}\n"
@@ -77,7 +83,7 @@ def broker_files(
         PASSWORDS: passwords.encode(),
         ACL: access_list(standing.usernames, access.devices, access.hub).encode(),
         CA: authority.certificate,
-        CRL: authority.revocations(standing.revoked),
+        CRL: authority.revocations(standing.revoked, number),
         SERVER_KEY: server[0],
         SERVER_CERTIFICATE: server[1],
         CONFIGURATION: configuration(config).encode(),

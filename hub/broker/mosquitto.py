@@ -12,13 +12,14 @@ from pathlib import Path
 import structlog
 
 from hub.broker.authority import Authority
+from hub.broker.crl_number import crl_number, keep_crl_number
 from hub.broker.door import knock
 from hub.broker.files import (
+    CRL,
     MARK,
     Access,
     broker_files,
     renew_server,
-    server_pair,
     write_files,
     write_mark,
 )
@@ -32,7 +33,7 @@ from hub.errors import ConfigError
 HUB_PASSWORD = "hub.password"
 _ASK_AGAIN_S = 0.2
 _INSIST_EVERY = 10  # times asked: two seconds
-_KNOCKS_AT_ONCE = 50
+KNOCKS_AT_ONCE = 50
 
 _log = structlog.get_logger("broker")
 
@@ -43,6 +44,15 @@ def hub_password(folder: Path) -> str:
     if not path.exists():
         write_private(path, new_password().encode() + b"\n")
     return path.read_text("ascii").strip()
+
+
+async def runs_files(config: BrokerConfig) -> bool | None:
+    """Whether the broker runs the files in the folder; None where there are none. Raises OSError."""
+    mark = config.folder / MARK if config.folder else None
+    if mark is None or not mark.exists():
+        return None
+    password = mark.read_text("ascii").strip()
+    return await knock(config.hub_port, LOADED_USERNAME, LOADED_USERNAME, password)
 
 
 class Mosquitto:
@@ -66,8 +76,11 @@ class Mosquitto:
                 hint="make it as docs/broker.md shows",
             )
         renew_server(self._own, authority, self._config, self._clock.now_ms())
-        pair = server_pair(self._own)
-        files = broker_files(self._config, authority, pair, standing, access)
+        number = crl_number(self._own, folder / CRL, authority, standing.revoked)
+        keep_crl_number(
+            self._own, number, standing.revoked
+        )  # before the list: never two of one number
+        files = broker_files(self._config, authority, self._own, standing, access)
         self._mark = files[MARK].decode().strip()
         return write_files(folder, files)
 
@@ -101,24 +114,22 @@ class Mosquitto:
                 await asyncio.to_thread(write_mark, self._config.folder, mark)
                 self.reload()
 
-    async def evict(self, usernames: Sequence[str]) -> None:
-        """Once the broker runs the present files, end the sessions of these names. Raises OSError.
-
-        Waits without end for a broker that does not answer, or does not reload.
-        """
+    async def run_these(self) -> None:
+        """Return when the broker runs the present files; waits without end for one that does not."""
         tries = 0
         while not await self._runs_these():
             tries += 1
             if tries % _INSIST_EVERY == 0:
                 await self.insist()
             await self._clock.sleep(_ASK_AGAIN_S)
+
+    async def evict(self, usernames: Sequence[str]) -> None:
+        """End the sessions of these names, at most KNOCKS_AT_ONCE. Raises OSError."""
         password = await asyncio.to_thread(hub_password, self._own)
-        for start in range(0, len(usernames), _KNOCKS_AT_ONCE):
-            part = usernames[start : start + _KNOCKS_AT_ONCE]
-            port = self._config.hub_port
-            knocks = (knock(port, name, HUB_USERNAME, password) for name in part)
-            if not all(await asyncio.gather(*knocks)):
-                raise OSError("the broker refuses the hub's own account")
+        port = self._config.hub_port
+        knocks = (knock(port, name, HUB_USERNAME, password) for name in usernames)
+        if not all(await asyncio.gather(*knocks)):
+            raise OSError("the broker refuses the hub's own account")
 
     async def _runs_these(self) -> bool:
         try:

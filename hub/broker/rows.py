@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, exists, func, insert, select, update
 
 from hub import audit
 from hub.ledger.tables import credentials
@@ -177,10 +177,11 @@ def has_expired(connection: Connection, now_ms: int) -> bool:
     return connection.execute(select(credentials.c.id).where(over).limit(1)).first() is not None
 
 
-def end_expired(connection: Connection, now_ms: int) -> int:
-    """Revoke what has come to its end; how many there were."""
+def end_expired(connection: Connection, now_ms: int, limit: int) -> int:
+    """Revoke up to `limit` that have come to their end; how many there were."""
     over = credentials.c.revoked_ms.is_(None) & (credentials.c.expires_ms <= now_ms)
-    rows = [_credential(row) for row in connection.execute(select(credentials).where(over))]
+    query = select(credentials).where(over).order_by(credentials.c.id).limit(limit)
+    rows = [_credential(row) for row in connection.execute(query)]
     _revoke(connection, rows, Act(kind=Kind.PASSWORD, actor="hub", now_ms=now_ms, cause="its end"))
     return len(rows)
 
@@ -227,9 +228,22 @@ def last_ends(connection: Connection) -> dict[str, int]:
 
 
 def not_evicted(connection: Connection) -> dict[str, str]:
-    """Username by id of what is revoked and may still be connected."""
+    """Username by id of what is revoked and may still be connected.
+
+    Not what came to its end because it was replaced: the broker cannot tell a session of the old one from
+    one of the new one, which has the same name and is good.
+    """
+    newer = credentials.alias()
+    replaced = (credentials.c.expires_ms <= credentials.c.revoked_ms) & exists(
+        select(newer.c.id).where(
+            (newer.c.device == credentials.c.device)
+            & (newer.c.username == credentials.c.username)
+            & newer.c.revoked_ms.is_(None)
+        )
+    )
+    ended = credentials.c.revoked_ms.is_not(None) & credentials.c.evicted_ms.is_(None)
     query = select(credentials.c.id, credentials.c.username).where(
-        credentials.c.revoked_ms.is_not(None) & credentials.c.evicted_ms.is_(None)
+        ended & (credentials.c.expires_ms.is_(None) | ~replaced)
     )
     return {row.id: row.username for row in connection.execute(query)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator, Mapping
 
@@ -10,7 +11,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from hub.broker import runs_files
 from hub.checkup.finding import Finding, note, well, wrong
+from hub.config import BrokerConfig
 from hub.model import Link
 
 _TIMEOUT_S = 5.0
@@ -68,6 +71,20 @@ def broker_findings(link: Link) -> Iterator[Finding]:
     else:
         yield _stranger(what, host)
         yield _packets(what, knock.limits)
+
+
+def loaded_finding(config: BrokerConfig) -> Finding | None:
+    """Whether the broker of this box runs the files the hub wrote; None where there are none."""
+    what = "broker's reload"
+    try:
+        runs = asyncio.run(runs_files(config))
+    except OSError as error:
+        return wrong(what, f"the broker does not answer: {error}", "systemctl status mosquitto")
+    if runs is None:
+        return None
+    if runs:
+        return well(what, "the broker runs these files")
+    return wrong(what, "the broker does not run these files", "systemctl reload mosquitto")
 
 
 def _is_secure(settings: Mapping[str, object]) -> bool:

@@ -20,7 +20,7 @@ from hub.checkup.box import (
     sync_time,
     time_zone,
 )
-from hub.checkup.broker_door import broker_findings
+from hub.checkup.broker_door import broker_findings, loaded_finding
 from hub.checkup.finding import Finding, note, well, wrong
 from hub.clock import Clock
 from hub.config import HubConfig
@@ -137,6 +137,9 @@ def _broker_files(checkup: Checkup, connection: Connection) -> Iterator[Finding]
         yield note("certificates", line, "dormhub credentials rotate")
     if not differing:
         yield well(what, f"{checkup.config.broker.folder}: as ledger and site say")
+    loaded = loaded_finding(checkup.config.broker)
+    if loaded:
+        yield loaded
 
 
 def _applied(checkup: Checkup) -> Iterator[Finding]:

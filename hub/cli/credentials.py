@@ -19,8 +19,8 @@ from hub.cli.secret_fetch import EXIT_LEFT, Order, fetch
 from hub.clock import SystemClock
 from hub.config import load_config
 from hub.errors import ConfigError
+from hub.inventory.installed import running_site
 from hub.ledger import open_reader
-from hub.site import load_site
 
 _DAY_S = 86_400
 
@@ -186,7 +186,7 @@ def files(config: ConfigOption = DEFAULT_CONFIG) -> None:
             found="nothing",
             hint="name the folder of the broker's files: docs/broker.md",
         )
-    site = load_site(config)
+    site = running_site(settings.ledger_place(), config)
     with open_reader(settings.ledger_place()) as connection:
         wrong = drift(connection, settings, site.links, SystemClock().now_ms())
     for line in wrong:

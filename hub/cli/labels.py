@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from hub.cli.options import DEFAULT_CONFIG, BuildingOption, ConfigOption
-from hub.cli.sheets import shown_progress
+from hub.cli.options import DEFAULT_CONFIG, BuildingOption, ConfigOption, JsonOption
+from hub.cli.sheets import Written, print_json, shown_progress
 from hub.errors import ConfigError
 from hub.model import Device
 from hub.sheets.label_pages import pdf_bytes, svg_bytes
 from hub.sheets.labels import Drawn, label_size, labels_of, pages
-from hub.sheets.saving import save
+from hub.sheets.saving import save_out
 from hub.site import Site, load_site
 
 
@@ -25,6 +25,7 @@ def labels(
         "labels.pdf"
     ),
     size: Annotated[str, typer.Option(help="Width x height of one label in mm.")] = "70x37",
+    json: JsonOption = False,
 ) -> None:
     """Print a label for each device: a QR code that says the id, and id, place and product in words."""
     each = label_size(size)
@@ -41,7 +42,10 @@ def labels(
         progress(f"writing {out.name}", len(chosen))
         files = {out: pdf_bytes(drawn)} if out.suffix.lower() == ".pdf" else _svg_files(out, drawn)
         for path, content in files.items():
-            save(path, content)
+            save_out(path, content, config)
+    if json:
+        print_json(Written(devices=len(chosen), files=tuple(map(str, files))))
+        return
     names = ", ".join(str(path) for path in list(files)[:3]) + (" …" if len(files) > 3 else "")
     typer.echo(f"{len(chosen)} labels on {len(drawn)} pages: {names}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
@@ -25,6 +24,8 @@ from hub.errors import ConfigError, HubError
 from hub.model import Device, Link
 from hub.profile_file import load_profiles
 from hub.scanner import Scanner, Search, Sight, Sighting, open_scanner
+from hub.sheets.device_export import protected_csv
+from hub.sheets.saving import check_out, save_out
 from hub.site import load_site
 
 EXIT_STOPPED = 130
@@ -74,6 +75,7 @@ def scan(
 
     A running hub lends the link meanwhile. Exit code 130: stopped, go on with --resume.
     """
+    check_out(out, config)
     chosen = find_link(load_site(config), link)
     path = state or load_config(config).data / f"scan-{link}.json"
     search = Search(
@@ -95,7 +97,7 @@ def scan(
     else:
         noted.forget()
     finally:
-        _report(chosen, noted, out, json=json)
+        _report(config, chosen, noted, out, json=json)
 
 
 async def _scan(
@@ -135,7 +137,7 @@ def _stopped(noted: ScanState) -> None:
     typer.echo(f"stopped; go on with --resume (noted in {noted.path})", err=True)
 
 
-def _report(link: Link, noted: ScanState, out: Path | None, *, json: bool) -> None:
+def _report(config: Path, link: Link, noted: ScanState, out: Path | None, *, json: bool) -> None:
     """The table or the lines, and the file for the import."""
     installed = {device.address: device for device in link.devices}
     rows = [_row(link, one, installed.get(one.spot.address)) for one in noted.found]
@@ -145,7 +147,7 @@ def _report(link: Link, noted: ScanState, out: Path | None, *, json: bool) -> No
     else:
         _print(link, rows)
     if out is not None:
-        _write(out, link, noted.found, installed)
+        _write(out, config, link, noted.found, installed)
 
 
 def _row(link: Link, one: Sighting, device: Device | None) -> FoundRow:
@@ -178,22 +180,14 @@ def _print(link: Link, rows: list[FoundRow]) -> None:
 
 
 def _write(
-    path: Path, link: Link, found: Sequence[Sighting], installed: Mapping[str, Device]
+    path: Path, config: Path, link: Link, found: Sequence[Sighting], installed: Mapping[str, Device]
 ) -> None:
     """What was recognised, one row for each address, in the columns of devices.csv."""
     rows: dict[str, dict[str, str]] = {}
     for one in found:
         if one.profile:
             rows.setdefault(one.spot.address, _cells(link, one, installed.get(one.spot.address)))
-    try:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            sheet = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            sheet.writeheader()
-            sheet.writerows(rows.values())
-    except OSError as error:
-        raise ConfigError(
-            file=str(path), key="--out", found=str(error.strerror), hint="name another file"
-        ) from None
+    save_out(path, protected_csv(list(rows.values()), COLUMNS), config)
     left = len({one.spot.address for one in found} - rows.keys())
     more = f"; {left} addresses without a product are not in it" * bool(left)
     typer.echo(f"{path}: {len(rows)} devices for `dormhub import`{more}", err=True)

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from hub.broker import Kind, Why
 from hub.cli.moments import when
 from hub.errors import ConfigError
+from hub.sheets.text_cells import protected
 
 _COLUMNS = ("device", "username", "password", "expires (UTC)", "id")
 _PRIVATE = 0o077
@@ -76,7 +77,11 @@ class _Csv:
 
     def keep(self, secrets: Sequence[SecretRow], authority: str) -> None:
         """See SecretsOut."""
-        self._write((one.device, one.username, one.password, _end(one), one.id) for one in secrets)
+        self._write(
+            # A password is letters and digits of chance, and must come out as it is.
+            (protected(one.device), protected(one.username), one.password, _end(one), one.id)
+            for one in secrets
+        )
         self.number += len(secrets)
 
     def _write(self, rows: object) -> None:

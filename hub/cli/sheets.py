@@ -21,7 +21,7 @@ from hub.sheets.device_export import sheet_bytes
 from hub.sheets.device_import import Import, Row, Wishes, device_rows, plan_import
 from hub.sheets.memory import IMPORT_FILE, by_word, explained_headers, memory_text, read_memory
 from hub.sheets.reading import read_sheet
-from hub.sheets.saving import alone_in, save
+from hub.sheets.saving import alone_in, save, save_out
 from hub.sheets.sheet import Progress
 from hub.sheets.table import Table, table_of
 from hub.site import surroundings_of
@@ -46,6 +46,13 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     mistakes: tuple[str, ...] = ()
     written: bool = False
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """What was written for so many devices, for machines."""
+
+    devices: int
+    files: tuple[str, ...]
 
 
 def import_(
@@ -80,7 +87,7 @@ def import_(
         _refuse(file, error, json=json)
         raise typer.Exit(EXIT_MISTAKE) from None
     if json:
-        _print_json(_report(file, table, found, written=not dry_run and found.content is not None))
+        print_json(_report(file, table, found, written=not dry_run and found.content is not None))
     else:
         _print(file, table, found, config / DEVICES_FILE, dry_run=dry_run)
 
@@ -90,11 +97,15 @@ def export(
     config: ConfigOption = DEFAULT_CONFIG,
     language: Annotated[Language, typer.Option(help="Of the headers.")] = Language.CHINESE,
     building: BuildingOption = "",
+    json: JsonOption = False,
 ) -> None:
-    """Write devices.csv as a spreadsheet that `dormhub import` takes back."""
+    """Write devices.csv as a spreadsheet that `dormhub import` takes back; not among the hub's files."""
     rows = rows_of(config, building)
-    save(file, sheet_bytes(file, rows, language))
-    typer.echo(f"{len(rows)} devices in {file}")
+    save_out(file, sheet_bytes(file, rows, language), config)
+    if json:
+        print_json(Written(devices=len(rows), files=(str(file),)))
+    else:
+        typer.echo(f"{len(rows)} devices in {file}")
 
 
 def rows_of(config: Path, building: str) -> list[Row]:
@@ -137,7 +148,7 @@ def shown_progress() -> Iterator[Progress]:
 def _refuse(file: Path, error: ConfigError, *, json: bool) -> None:
     mistakes = error.errors if isinstance(error, ConfigErrors) else (error,)
     if json:
-        _print_json(ImportReport(file=str(file), mistakes=tuple(map(str, mistakes))))
+        print_json(ImportReport(file=str(file), mistakes=tuple(map(str, mistakes))))
         return
     for mistake in mistakes:
         typer.echo(f"dormhub: {mistake}", err=True)
@@ -158,7 +169,8 @@ def _report(file: Path, table: Table, found: Import, *, written: bool) -> Import
     )
 
 
-def _print_json(report: ImportReport) -> None:
+def print_json(report: object) -> None:
+    """One line for a machine."""
     sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +26,8 @@ from hub.cli.visit import find_link
 from hub.errors import ConfigError
 from hub.model import Device, Link
 from hub.profile_file import load_profiles
+from hub.sheets.device_export import protected_csv
+from hub.sheets.saving import check_out, save_out
 from hub.site import Site, load_site
 
 EXIT_NOT_ALL = 1
@@ -59,6 +60,7 @@ def verify(
 
     A running hub lends each Modbus link meanwhile. Exit code 0: all answered; 1: not all; 130: stopped.
     """
+    check_out(out, config)
     site = load_site(config)
     chosen = _chosen(site, building, link)
     library = load_profiles(config / "profiles")
@@ -72,7 +74,7 @@ def verify(
         stopped = True
     rows = _rows(chosen, inspections)
     if out is not None:
-        _write(out, rows)
+        _write(out, config, rows)
     _report(rows, json=json)
     if stopped:
         typer.echo("stopped: the rest was not asked", err=True)
@@ -149,13 +151,6 @@ def _report(rows: Sequence[VerdictRow], *, json: bool) -> None:
     typer.echo(f"{len(rows)} devices: " + ", ".join(f"{n} {v}" for v, n in counts.items()))
 
 
-def _write(path: Path, rows: Sequence[VerdictRow]) -> None:
-    try:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            sheet = csv.DictWriter(file, VerdictRow.__struct_fields__, lineterminator="\n")
-            sheet.writeheader()
-            sheet.writerows(msgspec.to_builtins(row) for row in rows)
-    except OSError as error:
-        raise ConfigError(
-            file=str(path), key="--out", found=str(error.strerror), hint="name another file"
-        ) from None
+def _write(path: Path, config: Path, rows: Sequence[VerdictRow]) -> None:
+    cells = msgspec.convert([msgspec.to_builtins(row) for row in rows], list[dict[str, str]])
+    save_out(path, protected_csv(cells, VerdictRow.__struct_fields__), config)

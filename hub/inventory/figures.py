@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -14,12 +14,20 @@ from sqlalchemy import Connection, and_, bindparam, or_, select, update
 from hub.clock import Clock
 from hub.errors import StoreError
 from hub.inventory.bindings import Binding, Figure, binding_of
-from hub.inventory.counts import Count, Meter, Past, first_within, last_within, meter_of
+from hub.inventory.counts import (
+    COUNTERS,
+    DAY_MS,
+    Count,
+    Meter,
+    Past,
+    first_within,
+    last_within,
+    meters_of,
+)
 from hub.inventory.installed import known_devices
 from hub.journal import Journal, Latest
 from hub.ledger import Ledger
 from hub.ledger.tables import bindings
-from hub.model import Device
 from hub.plausibility import CLOCK_EARLY_MS
 from hub.profile_file import ProfileLibrary
 
@@ -81,38 +89,36 @@ class Figures:
         lacking = await self._ledger.read(lambda connection: _lacking(connection, now_ms))
         noted = 0
         for start in range(0, len(lacking), _STEP):
-            step = lacking[start : start + _STEP]
-            names = {binding.device for binding in step}
-            devices = await self._ledger.read(
-                partial(known_devices, names=names, profiles=profiles)
-            )
-            found = await self._search(step, devices, now_ms)
+            found = await self._search(lacking[start : start + _STEP], profiles, now_ms)
             if found:
                 await self._ledger.run(partial(_note, found=found))
             noted += len(found)
         return noted
 
     async def _search(
-        self, step: list[Binding], devices: Mapping[str, Device], now_ms: int
+        self, step: list[Binding], profiles: ProfileLibrary, now_ms: int
     ) -> list[_Found]:
         latest = await self._journal.latest({binding.device for binding in step})
+        step = [binding for binding in step if _has_counted(latest.get(binding.device), binding)]
+        if not step:
+            return []
+        names = {binding.device for binding in step}
+        products = partial(known_devices, names=names, profiles=profiles)
+        meters = meters_of(names, await self._ledger.read(products), latest)
         found = []
         for binding in step:
-            name = binding.device
-            meter = meter_of(name, devices.get(name), latest.get(name))
-            if meter is None or not _has_spoken(latest.get(name), meter, binding):
-                continue
-            one = await in_turns(_ends(self._journal.query, meter, binding, now_ms))
-            if one.first or one.last:
-                found.append(one)
-        return found
+            if binding.device in meters:
+                meter = meters[binding.device]
+                found.append(await in_turns(_ends(self._journal.query, meter, binding, now_ms)))
+        return [one for one in found if one.first or one.last]
 
 
-def _has_spoken(latest: Latest | None, meter: Meter, binding: Binding) -> bool:
-    """Whether there can be a word for this binding at all; many devices are silent for long."""
-    if latest is None or meter.point not in latest.values:
+def _has_counted(latest: Latest | None, binding: Binding) -> bool:
+    """Whether there can be a word for this binding at all: many devices have no counter, or are silent."""
+    if latest is None:
         return False
-    return latest.time_of(meter.point) >= binding.from_ms - meter.near_ms
+    times = [latest.time_of(point) for point in COUNTERS if point in latest.values]
+    return bool(times) and max(times) >= binding.from_ms - 2 * DAY_MS  # none is read more seldom
 
 
 async def in_turns(work: Generator[None, None, Result]) -> Result:

@@ -113,6 +113,30 @@ def read_installed(connection: Connection, folder: Path) -> Installed:
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Newest:
+    """The inventory applied last: its number (0: none yet), the digest of its files, how many devices."""
+
+    number: int = 0
+    digest: str = ""
+    devices: int = 0
+
+
+def find_newest(ledger: Path | URL) -> Newest:
+    """The inventory applied last, without reading it; also beside a running hub. Raises StoreError."""
+    if isinstance(ledger, Path) and not ledger.exists():
+        return Newest()
+    with open_reader(ledger) as connection:
+        if not inspect(connection).has_table(inventories.name):
+            return Newest()
+        columns = (inventories.c.number, inventories.c.digest)
+        newest = select(*columns).order_by(inventories.c.number.desc()).limit(1)
+        last = connection.execute(newest.where(inventories.c.files.is_not(None))).first()
+        here = select(func.count()).select_from(devices).where(devices.c.retired_ms.is_(None))
+        count = connection.scalar(here) or 0
+    return Newest(number=last.number, digest=last.digest, devices=count) if last else Newest()
+
+
 def newest_number(connection: Connection) -> int:
     """The number of the inventory applied last; 0 when there is none."""
     return connection.scalar(select(func.max(inventories.c.number))) or 0

@@ -85,6 +85,22 @@ class Plan:
         return hashlib.sha256(msgspec.msgpack.encode(self)).hexdigest()
 
 
+def empty_plan(number: int, devices: int, files_digest: str) -> Plan:
+    """Of files that are what was applied as inventory `number`, to the byte."""
+    return Plan(
+        number=number,
+        devices=devices,
+        files_digest=files_digest,
+        files=(),
+        added=(),
+        changed=(),
+        returned=(),
+        retired=(),
+        rooms=(),
+        links=(),
+    )
+
+
 def make_plan(installed: Installed, files: SiteFiles, site: Site, before: Site | None) -> Plan:
     """What applying `files`, which describe `site`, would change.
 

@@ -30,6 +30,16 @@ def sheet_bytes(path: Path, rows: Sequence[Row], language: Language) -> bytes:
     return writer(rows, headers_in(language, COLUMNS))
 
 
+def protected_csv(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> bytes:
+    """A CSV of these columns in which no cell is a formula to the program that opens it."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([protected(row.get(column, "")) for column in columns])
+    return out.getvalue().encode()
+
+
 def _csv(rows: Sequence[Row], headers: Sequence[str]) -> bytes:
     out = io.StringIO(newline="")
     writer = csv.writer(out)

@@ -48,6 +48,20 @@ def save(path: Path, content: bytes) -> None:
         raise ConfigError(file=str(path), key="file", found=found, hint=hint) from None
 
 
+def save_out(path: Path, content: bytes, config: Path) -> None:
+    """The same for what a person takes away: never in the folder `config`, whose files the hub reads."""
+    check_out(path, config)
+    save(path, content)
+
+
+def check_out(path: Path | None, config: Path) -> None:
+    """Raise ConfigError for a file that `save_out` would not write."""
+    if path is not None and path.resolve().is_relative_to(config.resolve()):
+        found = f"{path} is in the configuration folder"
+        hint = "name a place outside of it; what comes back is taken by `dormhub import`"
+        raise ConfigError(file="command line", key="file to write", found=found, hint=hint)
+
+
 def _save(path: Path, content: bytes) -> None:
     new = path.with_name(f".{path.name}{_MARK}")
     try:
