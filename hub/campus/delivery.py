@@ -37,6 +37,7 @@ from hub.registry import Registry
 
 PAUSE_S = 1.0  # between two looks at what an order waits for
 SWEEP_PERIOD_S = 1.0
+REMIND_PERIOD_S = 3_600.0
 _WAIT_S = 60.0
 _SWEPT_MAX = 1_000
 _OPEN = (OrderState.ACCEPTED, OrderState.DELIVERING)
@@ -78,6 +79,7 @@ class Delivery:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             await self._watch()
+            tasks.create_task(self._remind(), name="unknown orders")
             for device in await self._insist(_open_devices):
                 self._wake(device, tasks)
             while True:
@@ -218,7 +220,7 @@ class Delivery:
     async def _end(self, order: Order, state: OrderState, record: Record) -> None:
         reason = "" if state is OrderState.DELIVERED else record.reason or str(record.state)
         if state is OrderState.UNKNOWN:
-            self._alarms.say(order.key, f"nobody knows whether it was credited: {reason}")
+            self._alarms.say(order.key, f"unknown: {reason}")
         await self._move(order, state, reason)
 
     async def _move(
@@ -255,6 +257,13 @@ class Delivery:
             raise
         except (StoreError, OrderError) as error:
             _log.warning("orders could not be swept", reason=str(error))
+
+    async def _remind(self) -> None:
+        """An order that nobody knows of stays an alarm until somebody does."""
+        while True:
+            for order in await self._insist(_unknown):
+                self._alarms.say(order.key, f"unknown: {order.reason}")
+            await self._clock.sleep(REMIND_PERIOD_S)
 
     async def _watch(self) -> None:
         """Meters of credits that an earlier run of the hub gave up."""
@@ -304,6 +313,10 @@ def _next(connection: Connection, device: str) -> Order | None:
     query = select(_t.c.id).where(_t.c.device == device, _t.c.state.in_(_OPEN))
     found = connection.scalar(query.order_by(_t.c.state.desc(), _t.c.id).limit(1))
     return orders.by_id(connection, found) if found else None
+
+
+def _unknown(connection: Connection) -> list[Order]:
+    return orders.in_states(connection, [OrderState.UNKNOWN])
 
 
 def _overdue(connection: Connection, now_ms: int) -> list[Order]:
