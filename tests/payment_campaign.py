@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from statistics import quantiles
 
 from tests.payment_judge import complaints, told
 from tests.payment_town import Aftermath, Plan, all_orders, campaign
@@ -49,6 +50,8 @@ def _run(folder: Path, plan: Plan) -> int:
     after = asyncio.run(campaign(folder, plan))
     print(f"{plan}: {time.monotonic() - began_s:.0f} s")
     print(f"{dict(told(after))}, {after.resolved} found out by a person, {after.lost} answers lost")
+    cuts = quantiles(after.answers_s, n=100)
+    print(f"{len(after.answers_s)} answers: p50 {cuts[49]:.3f} s, p99 {cuts[98]:.3f} s")
     for (state, reason), number in sorted(_reasons(after).items()):
         print(f"  {number:6} {state} {reason}")
     wrong = complaints(after)

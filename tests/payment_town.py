@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import random
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -70,6 +71,7 @@ class Aftermath:
     contradictions: Sequence[str]
     resolved: int
     lost: int  # answers to the platform
+    answers_s: Sequence[float]  # how long the hub took for each that it gave
 
     def credits(self) -> list[tuple[str, int]]:
         """Every credit in the meters' own ledger: device and fen."""
@@ -86,14 +88,17 @@ class Teller:
     taken: dict[str, str] = field(default_factory=dict)
     contradictions: list[str] = field(default_factory=list)
     lost: int = 0
+    answers_s: list[float] = field(default_factory=list)
 
     async def tell(self, headers: Mapping[str, str], body: bytes) -> int:
         """One notice; the answer's status, 0 when none came."""
+        began_s = time.monotonic()
         try:
             answer = await self.http.post("/v1/orders", headers=dict(headers), content=body)
         except httpx2.TransportError:
             self.lost += 1
             return 0
+        self.answers_s.append(time.monotonic() - began_s)
         if answer.status_code == 200:
             said = answer.json()
             first = self.taken.setdefault(said["number"], said["id"])
@@ -158,6 +163,7 @@ async def campaign(folder: Path, plan: Plan) -> Aftermath:
         contradictions=teller.contradictions,
         resolved=desk.resolved,
         lost=teller.lost,
+        answers_s=teller.answers_s,
     )
 
 

@@ -285,6 +285,23 @@ def test_while_an_order_is_unknown_the_next_of_its_meter_waits_for_the_person(
     on_virtual_time(site, scene)
 
 
+def test_an_unknown_order_is_an_alarm_after_every_start_until_a_person_has_found_out(
+    tmp_path: Path,
+) -> None:
+    site = Site(tmp_path)
+
+    async def main() -> None:
+        async with site.hub() as hub, Desk(hub).open() as desk:
+            await unknown_order(desk, site.machines["gate-1"])
+        async with site.hub() as hub, Desk(hub).open() as desk:
+            await hub.until(desk.alarms.now)
+            assert [alarm.subject for alarm in desk.alarms.now()] == ["order/pay/1"]
+            await desk.delivery.resolve(await desk.order("1"), "fay", Resolution.NOT_DONE)
+            assert desk.alarms.now() == []
+
+    run_virtual(main())
+
+
 def test_a_word_said_of_the_command_alone_reaches_its_order(tmp_path: Path) -> None:
     site = Site(tmp_path)
 

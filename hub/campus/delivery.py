@@ -8,7 +8,7 @@ command there is, and makes no second one while that one may have had an effect.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import structlog
@@ -37,8 +37,10 @@ from hub.registry import Registry
 
 PAUSE_S = 1.0  # between two looks at what an order waits for
 SWEEP_PERIOD_S = 1.0
+REMIND_PERIOD_S = 3_600.0
 _WAIT_S = 60.0
 _SWEPT_MAX = 1_000
+_GROUP = 100  # orders of one transaction, so that others go on between
 _OPEN = (OrderState.ACCEPTED, OrderState.DELIVERING)
 _NEVER = (Refusal.INVALID_ARGUMENT,)  # what no waiting makes right
 Said = TypeVar("Said")
@@ -78,6 +80,7 @@ class Delivery:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             await self._watch()
+            tasks.create_task(self._remind(), name="unknown orders")
             for device in await self._insist(_open_devices):
                 self._wake(device, tasks)
             while True:
@@ -191,7 +194,10 @@ class Delivery:
     async def _tell(self, order: Order, spec: CommandSpec, number: int) -> float:
         if order.state is OrderState.ACCEPTED:
             order = await self._move(order, OrderState.DELIVERING, "")
-        wish = wish_of(order, spec, number, self._clock.now_ms())
+        now_ms = self._clock.now_ms()
+        if now_ms >= order.deadline_ms:  # writing took its time
+            return 0.0
+        wish = wish_of(order, spec, number, now_ms)
         try:
             record = await self._commands.submit(wish)
         except CommandError as error:
@@ -218,7 +224,7 @@ class Delivery:
     async def _end(self, order: Order, state: OrderState, record: Record) -> None:
         reason = "" if state is OrderState.DELIVERED else record.reason or str(record.state)
         if state is OrderState.UNKNOWN:
-            self._alarms.say(order.key, f"nobody knows whether it was credited: {reason}")
+            self._alarms.say(order.key, f"unknown: {reason}")
         await self._move(order, state, reason)
 
     async def _move(
@@ -243,10 +249,9 @@ class Delivery:
 
     async def _sweep(self) -> None:
         """What no lane looks at: orders behind another whose time is over, and what people found out."""
-        now_ms = self._clock.now_ms()
         try:
-            for order in await self._ledger.read(lambda connection: _overdue(connection, now_ms)):
-                await self._give_back(order)
+            while await self._give_back() == _GROUP:
+                pass
             for order, found in await self._ledger.read(_resolved):
                 await self._resolve(order, ACTOR, found, "")
             for one in self._late.seen():
@@ -255,6 +260,13 @@ class Delivery:
             raise
         except (StoreError, OrderError) as error:
             _log.warning("orders could not be swept", reason=str(error))
+
+    async def _remind(self) -> None:
+        """An order that nobody knows of stays an alarm until somebody does."""
+        while True:
+            for order in await self._insist(_unknown):
+                self._alarms.say(order.key, f"unknown: {order.reason}")
+            await self._clock.sleep(REMIND_PERIOD_S)
 
     async def _watch(self) -> None:
         """Meters of credits that an earlier run of the hub gave up."""
@@ -279,10 +291,18 @@ class Delivery:
                 await self._move(order, OrderState.UNKNOWN, said)
         self._late.end(one)
 
-    async def _give_back(self, order: Order) -> None:
-        device = self._registry.device(order.device)
-        reason = self._hindrance(order, device) or "it waited behind another until its deadline"
-        await self._move(order, OrderState.REFUND_DUE, reason)
+    async def _give_back(self) -> int:
+        """Give some orders back whose time was over before anything was told; how many."""
+        act = Act(actor=ACTOR, now_ms=self._clock.now_ms(), cause="deadline")
+        late = await self._ledger.read(lambda connection: _overdue(connection, act.now_ms))
+        waited = "it waited behind another until its deadline"
+        reasons = {
+            order.id: self._hindrance(order, self._registry.device(order.device)) or waited
+            for order in late
+        }
+        if reasons:
+            await self._ledger.run(lambda connection: _refund_due(connection, reasons, act))
+        return len(late)
 
     async def _insist(self, query: Callable[[Connection], Said]) -> Said:
         """What must be read before anything can go on."""
@@ -306,11 +326,23 @@ def _next(connection: Connection, device: str) -> Order | None:
     return orders.by_id(connection, found) if found else None
 
 
+def _unknown(connection: Connection) -> list[Order]:
+    return orders.in_states(connection, [OrderState.UNKNOWN])
+
+
 def _overdue(connection: Connection, now_ms: int) -> list[Order]:
     accepted = _t.c.state == str(OrderState.ACCEPTED)
-    query = select(_t.c.id).where(accepted, _t.c.deadline_ms <= now_ms).limit(_SWEPT_MAX)
+    query = select(_t.c.id).where(accepted, _t.c.deadline_ms <= now_ms).limit(_GROUP)
     found = (orders.by_id(connection, id) for id in connection.scalars(query).all())
     return [order for order in found if order is not None]
+
+
+def _refund_due(connection: Connection, reasons: Mapping[str, str], act: Act) -> None:
+    """Those that nobody has taken up meanwhile."""
+    for id, reason in reasons.items():
+        order = orders.by_id(connection, id)
+        if order is not None and order.state is OrderState.ACCEPTED:
+            orders.advance(connection, order, OrderState.REFUND_DUE, act, reason=reason)
 
 
 def _resolved(connection: Connection) -> list[tuple[Order, Resolution]]:
