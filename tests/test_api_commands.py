@@ -262,3 +262,11 @@ async def test_every_change_made_over_the_api_stands_in_the_audit_with_its_actor
     assert (row["actor"], row["cause"]) == (made.json()["actor"], "ticket 7")
     page = await ask(site, f"/v1/audit?after={rows[-2]['number']}")
     assert cast(list[dict[str, str]], page["rows"]) == rows[-1:]
+
+
+@pytest.mark.parametrize("name", ["", "a\x1b[2Jb", "nul\0", "line\n"])
+async def test_a_key_is_not_named_with_what_a_terminal_obeys(site: ApiSite, name: str) -> None:
+    async with site.client(Role.ADMIN) as client:
+        refused = await client.post("/v1/keys", json={"name": name, "role": "viewer"})
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "body.name"

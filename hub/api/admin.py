@@ -19,12 +19,15 @@ router = APIRouter(prefix="/v1", tags=["administration"])
 KeyId = Annotated[str, Path(pattern=r"^[0-9a-z]{1,64}$")]
 
 
+_PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]+$"  # a name is shown on terminals
+
+
 class KeyGiven(Given):
     """Who the key is for; `place` is a building, or `*` for all; `expires_ms` null means never."""
 
-    name: Annotated[str, Field(min_length=1, max_length=100)]
+    name: Annotated[str, Field(max_length=100, pattern=_PRINTABLE)]
     role: Annotated[Role, Field(strict=False)]
-    place: Annotated[str, Field(min_length=1, max_length=200)] = EVERYWHERE
+    place: Annotated[str, Field(max_length=200, pattern=_PRINTABLE)] = EVERYWHERE
     expires_ms: TimeMs | None = None
 
 
