@@ -117,7 +117,7 @@ class Daemon:
             await self._supervisor.apply(site.links, made)
             self._keeper.attach(tasks, self._prepare)
             commanding = await control.start(tasks)
-            paid = self.campus.run(control.commands, control.registry)
+            paid = self.campus.run(control.commands, control.registry, self._supervisor.refresh)
             commanding.append(tasks.create_task(paid, name="campus"))
             overview = self._overview(self._supervisor, control)
             figures = Figures(

@@ -34,12 +34,14 @@ class Desk:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         self.alarms = OrderAlarms(hub.clock)
+        self.asked: list[tuple[str, str]] = []
         self.delivery = Delivery(
             ledger=hub.ledger,
             clock=hub.clock,
             commands=hub.control.commands,
             registry=hub.control.registry,
             alarms=self.alarms,
+            refresh=lambda link, device: self.asked.append((link, device)),
         )
 
     @asynccontextmanager
@@ -206,7 +208,7 @@ def test_what_no_meter_can_take_is_given_back_with_the_reason(
     on_virtual_time(site, scene)
 
 
-def test_a_meter_that_is_away_is_waited_for_and_told_nothing(tmp_path: Path) -> None:
+def test_a_meter_that_is_away_is_asked_now_and_then_and_told_nothing(tmp_path: Path) -> None:
     site = Site(tmp_path)
 
     async def scene(hub: Hub) -> None:
@@ -216,8 +218,9 @@ def test_a_meter_that_is_away_is_waited_for_and_told_nothing(tmp_path: Path) -> 
         assert hub.control.registry.is_offline("gate-1")
         async with Desk(hub).open() as desk:
             await desk.take("1", deadline_s=600.0)
-            await hub.clock.sleep(30.0)
+            await hub.clock.sleep(29.0)
             assert (await desk.order("1")).state is OrderState.ACCEPTED
+            assert desk.asked == [("bus-1", "gate-1")] * 2
             assert await desk.credits() == []
             await hub.poll("gate-1")
             assert (await desk.until("1")).state is OrderState.DELIVERED

@@ -37,6 +37,7 @@ from hub.registry import Registry
 
 PAUSE_S = 1.0  # between two looks at what an order waits for
 SWEEP_PERIOD_S = 1.0
+ASK_PERIOD_S = 15.0
 REMIND_PERIOD_S = 3_600.0
 _WAIT_S = 60.0
 _SWEPT_MAX = 1_000
@@ -50,7 +51,10 @@ _t = tables.orders
 
 
 class Delivery:
-    """Every open order on its way. `take` each new one; `run` serves until cancelled."""
+    """Every open order on its way. `take` each new one; `run` serves until cancelled.
+
+    `refresh` has a device of a link read soon: a meter that was silent for long is seldom asked by itself.
+    """
 
     def __init__(
         self,
@@ -60,12 +64,15 @@ class Delivery:
         commands: Commands,
         registry: Registry,
         alarms: OrderAlarms,
+        refresh: Callable[[str, str], None] = lambda _link, _device: None,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._commands = commands
         self._registry = registry
         self._alarms = alarms
+        self._refresh = refresh
+        self._asked_s: dict[str, float] = {}
         self._late = LateEffects()
         self._lanes: dict[str, asyncio.Event] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -169,6 +176,8 @@ class Delivery:
         if device is not None and spec is None and order.state is OrderState.ACCEPTED:
             await self._move(order, OrderState.DELIVERED, "")
             return 0.0
+        if device is not None and hindrance:
+            self._ask(device)
         if hindrance or spec is None or (record and now_ms < rests_until_ms(record, number)):
             return PAUSE_S
         if await self._commands.book.unknowns.block(order.device, spec):
@@ -215,6 +224,13 @@ class Delivery:
             _log.warning("an order waits", order=order.key, reason=str(error))
             return PAUSE_S
         return 0.0
+
+    def _ask(self, device: Device) -> None:
+        """Have a meter read that somebody has paid for, though it is away: it may be back."""
+        now_s = self._clock.monotonic_s()
+        if now_s - self._asked_s.get(device.id, -ASK_PERIOD_S) >= ASK_PERIOD_S:
+            self._asked_s[device.id] = now_s
+            self._refresh(device.link, device.id)
 
     def _hindrance(self, order: Order, device: Device | None) -> str:
         if device is None:

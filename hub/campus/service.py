@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import httpx2
 
@@ -49,7 +49,9 @@ class Campus:
         if platforms or "prepaid" in site.policies:
             self._wanted.set()
 
-    async def run(self, commands: Commands, registry: Registry) -> None:
+    async def run(
+        self, commands: Commands, registry: Registry, refresh: Callable[[str, str], None]
+    ) -> None:
         """Serve until cancelled, from the first moment that the site has platforms or prepaid rooms."""
         await self._wanted.wait()
         self.delivery = Delivery(
@@ -58,6 +60,7 @@ class Campus:
             commands=commands,
             registry=registry,
             alarms=self.intake.alarms,
+            refresh=refresh,
         )
         async with self._http, asyncio.TaskGroup() as tasks:
             tasks.create_task(self.outbox.run(), name="outbox")
