@@ -44,6 +44,11 @@ class Buildings:
 
     known: Mapping[str, Building] = field(default_factory=dict)
 
+    def id_of(self, text: str) -> str:
+        """The id of the building called so, the text itself where none is: devices may name any then."""
+        known = self.find(text)
+        return known.id if known else text
+
     def find(self, text: str) -> Building | None:
         """The building of this id, name or alias; an empty text names none."""
         if not text:

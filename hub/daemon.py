@@ -230,7 +230,6 @@ class Daemon:
             lending=control.lending,
             taps=overview.supervisor.taps,
             refresh=overview.supervisor.refresh,
-            utc_offset_h=self._keeper.site.utc_offset_h(self._clock.now_ms()),
         )
         return [tasks.create_task(serve_api(make_app(parts), self._listening), name="api")]
 

@@ -197,7 +197,6 @@ async def api_site(
             ),
             taps=Taps(),
             refresh=drivers.refresh,
-            utc_offset_h=8,
         )
         made = {str(role): await keys.add(name=role, role=role, actor="test") for role in Role}
         made["operator of B2"] = await keys.add(

@@ -68,6 +68,28 @@ async def test_devices_are_chosen_by_place_kind_and_presence(site: ApiSite) -> N
     assert await names(site, "/v1/devices?link=broker&room=101") == ["camera-1", "washer-1"]
 
 
+async def apply(site: ApiSite, more: str) -> None:
+    """Have the keeper take a site.toml that says this too."""
+    path = site.parts.keeper.site.folder / "site.toml"
+    path.write_text(more + path.read_text("utf-8"), "utf-8")
+    await site.parts.keeper.apply(prune=False, actor="test")
+
+
+async def test_a_building_is_chosen_by_its_name_and_its_aliases_too(site: ApiSite) -> None:
+    await apply(site, 'buildings.B2.name = "2号楼"\nbuildings.B2.aliases = ["second"]\n')
+    for name in ("B2", "2号楼", "second"):
+        assert await names(site, f"/v1/devices?building={name}") == ["meter-2"]
+    assert await names(site, "/v1/devices?building=third") == []
+
+
+async def test_the_day_of_the_site_follows_a_zone_that_is_applied(site: ApiSite) -> None:
+    await apply(site, 'timezone = "UTC"\n')
+    await store(site, range(BEGIN_MS, BEGIN_MS + 3 * DAY_MS, 10 * 60_000))
+    path = "/v1/devices/meter-1/history?point=energy_import&every=day"
+    page = await ask(site, f"{path}&start_ms={BEGIN_MS}&end_ms={BEGIN_MS + DAY_MS}")
+    assert cast(list[dict[str, int]], page["rollups"])[0]["start_ms"] == BEGIN_MS
+
+
 async def test_a_device_says_what_it_tells_and_takes(site: ApiSite) -> None:
     found = await ask(site, "/v1/devices/meter-1")
     points = cast(list[dict[str, str]], found["points"])

@@ -255,6 +255,8 @@ def asked(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
             shown = ""
             while not shown.endswith("[y/N]: "):
                 shown += process.stdout.read(1) or pytest.fail(shown)
+            # A signal between the prompt and the read is noticed after the read only.
+            wait_until(lambda: ") S " in Path(f"/proc/{process.pid}/stat").read_text("utf-8"))
             yield process, ours
         finally:
             process.kill()

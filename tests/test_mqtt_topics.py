@@ -91,6 +91,12 @@ def test_an_address_that_would_hear_commands_or_too_much_is_refused(address: str
     assert address_mistake(address)
 
 
+@pytest.mark.parametrize("address", ["../x", "x/..", "x/../y", ".", "./x", "..", "a\\b"])
+def test_an_address_is_no_path_out_of_its_tree(address: str) -> None:
+    assert "no level . or .." in address_mistake(address)
+    assert not address_mistake("b1/v1.2..3")
+
+
 def test_ten_thousand_devices_need_few_subscriptions() -> None:
     devices = [device(f"m-{number}") for number in range(10_000)]
     driver = open_driver(mqtt_link(1883, devices))

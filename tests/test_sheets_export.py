@@ -209,3 +209,10 @@ def test_a_machine_is_told_what_was_written(
     out = tmp_path / name
     said = run(campus(tmp_path), command, "--json", *option, out).stdout
     assert json.loads(said) == {"devices": 3, "files": [str(out)]}
+
+
+def test_a_verification_of_a_building_takes_its_name_or_an_alias(tmp_path: Path) -> None:
+    row = "washer-2,generic_washer,broker,washer-2,梅园,1,103,,,,\n"
+    config = campus(tmp_path, DEVICES + row)
+    said = run(config, "verify", "--building", "plum-court", "--seconds", "1", "--json").stdout
+    assert [json.loads(line)["id"] for line in said.splitlines()] == ["washer-2"]

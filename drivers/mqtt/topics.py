@@ -91,6 +91,8 @@ def address_mistake(address: str) -> str:
     levels = address.split("/")
     if "" in levels or set(address) & set("+#\0$"):
         return "an address has no empty level and none of + # $"
+    if not {".", ".."}.isdisjoint(levels) or "\\" in address:
+        return "an address has no level . or .., and no backslash"
     if not address.isprintable() or address != address.strip():
         return "an address has no control characters, and no space at its ends"
     if len(address.encode()) > _TOPIC_MAX_BYTES:

@@ -46,7 +46,7 @@ _Text = Annotated[str, Field(max_length=200)]
 
 
 class DevicesAsked(Asked):
-    """Which devices; empty means all."""
+    """Which devices; empty means all. `building`: its id, name or an alias."""
 
     building: _Text = ""
     floor: _Text = ""
@@ -148,11 +148,12 @@ async def get_history(
 def _matching(parts: ApiParts, who: Caller, asked: DevicesAsked) -> Iterator[Device]:
     """Lazily, because a page needs few of ten thousand."""
     devices = (device for device in parts.registry.devices() if device.id > asked.after)
+    building = parts.keeper.site.buildings.id_of(asked.building)
     for device in sorted(devices, key=lambda device: device.id):
         place = device.place
         if (
             who.covers(place.building)
-            and asked.building in ("", place.building)
+            and building in ("", place.building)
             and asked.floor in ("", place.floor)
             and asked.room in ("", place.room)
             and asked.kind in ("", device.profile.kind)

@@ -27,7 +27,7 @@ from hub.taps import Taps
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiParts:
-    """Everything the API shows and asks. `utc_offset_h`: the site's midnight is this far ahead of UTC's.
+    """Everything the API shows and asks.
 
     `refresh(link, device)` has a device read as soon as its bus allows.
     """
@@ -47,8 +47,12 @@ class ApiParts:
     lending: Lending
     taps: Taps
     refresh: Callable[[str, str], None]
-    utc_offset_h: int
     traffic: Traffic = field(default_factory=Traffic)
+
+    @property
+    def utc_offset_h(self) -> int:
+        """By how many hours midnight of the site that runs now is ahead of UTC's."""
+        return self.keeper.site.utc_offset_h(self.clock.now_ms())
 
 
 async def _parts(request: Request) -> ApiParts:

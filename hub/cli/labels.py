@@ -51,8 +51,7 @@ def labels(
 
 
 def _devices(site: Site, building: str) -> list[Device]:
-    known = site.buildings.find(building)
-    name = known.id if known else building
+    name = site.buildings.id_of(building)
     found = [device for device in site.devices() if not name or device.place.building == name]
     if not found:
         there = ", ".join(sorted({device.place.building for device in site.devices()} - {""})[:8])

@@ -165,15 +165,21 @@ def _replacing(order: Order, lost: Sequence[LeftRow]) -> str:
     words = ["dormhub", "credentials", "rotate", "--kind", str(order.kind)]
     if lost[0].why is Why.BEING_REPLACED:
         words.append("--again")
-    if order.out is None:
-        words += [one.device for one in lost]
-    else:
-        path = order.out.with_name(order.out.name + ".lost")
-        path.write_text("".join(f"{one.device}\n" for one in lost))
-        words += ["--devices-from", str(path), "--out", str(order.out)]
+    words += _written(order.out, lost) if order.out else [one.device for one in lost]
     if order.config != DEFAULT_CONFIG:
         words += ["--config", str(order.config)]
     return shlex.join(words)
+
+
+def _written(out: Path, lost: Sequence[LeftRow]) -> list[str]:
+    where = out.resolve()
+    path = where.with_name(where.name + ".lost")
+    names = [one.device for one in lost]
+    try:
+        path.write_text("".join(f"{name}\n" for name in names))
+    except OSError:  # then the command is long
+        return [*names, "--out", str(out)]
+    return ["--devices-from", str(path), "--out", str(out)]
 
 
 def _names(names: list[str]) -> str:

@@ -82,6 +82,7 @@ def presence_of(
 
 def device_rows(site: Site, reader: JournalReader, *, building: str, link: str) -> list[DeviceRow]:
     """Every device chosen, as configured and as last heard."""
+    building = site.buildings.id_of(building)
     chosen = [
         device
         for device in site.devices()

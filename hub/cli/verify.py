@@ -86,10 +86,11 @@ def verify(
 def _chosen(site: Site, building: str, link: str) -> list[tuple[Link, Sequence[Device]]]:
     """The links and, of each, the devices to ask; raises ConfigError when there are none."""
     links = [find_link(site, link)] if link else list(site.links)
+    wanted = site.buildings.id_of(building)
     chosen: list[tuple[Link, Sequence[Device]]] = [
         (one, devices)
         for one in links
-        if (devices := [item for item in one.devices if building in ("", item.place.building)])
+        if (devices := [item for item in one.devices if wanted in ("", item.place.building)])
     ]
     if not chosen:
         raise ConfigError(
