@@ -97,10 +97,10 @@ async def test_a_hub_killed_between_ledger_and_files_makes_them_at_its_start(
 
 async def test_drift_names_what_is_not_in_step(tmp_path: Path, ledger: Ledger) -> None:
     made = broker(tmp_path, ledger, "w-1", "w-2")
-    await issue(made, "w-1", "w-2")
     assert drifting(tmp_path) == [
         f"{tmp_path / BROKER_FOLDER} holds no authority yet: start the hub"
     ]
+    await issue(made, "w-1", "w-2")
     await made.synchronise()
     assert drifting(tmp_path) == []
     (tmp_path / "files" / "acl").unlink()

@@ -136,13 +136,22 @@ async def test_after_an_older_ledger_was_restored_the_next_revocation_counts(
     assert await site.broker.evict()
     forget = update(credentials).values(revoked_ms=None, evicted_ms=None)
     await site.ledger.run(lambda connection: connection.execute(forget) and None)
+    before = _crl_number(site)
     (site.data / lost).unlink()
     await site.loaded()
     assert not await _refused(site.device("w-2", Kind.CERTIFICATE))
+    assert _crl_number(site) > before
     await site.broker.credentials.revoke(["w-3"], "test")
     assert await site.broker.evict()
     assert await _refused(site.device("w-3", Kind.CERTIFICATE))
     assert not await _refused(site.device("w-2", Kind.CERTIFICATE))
+
+
+def _crl_number(site: BrokerSite) -> int:
+    crl = (site.data / "files" / "crl.pem").read_bytes()
+    found = site.broker.credentials.authority().numbered(crl)
+    assert found is not None
+    return found[0]
 
 
 async def test_doctor_knows_whether_the_broker_runs_the_files(site: BrokerSite) -> None:
