@@ -241,7 +241,7 @@ async def test_a_command_given_to_a_lent_link_waits_and_nothing_is_written(tmp_p
             order = Order(device="relays-device", name="cut_1", actor="key/1", key="k-1")
             record = await commands.submit(order)
             await until(
-                lambda: (found := commands.find(record.id)) is None or found.life.attempts > 1
+                lambda: (found := commands.open.get(record.id)) is None or found.life.attempts > 1
             )
             waiting = await commands.get(record.id)
             attempts = await commands.attempts(record.id)
