@@ -16,7 +16,8 @@ from drivers.modbus.driver import open_driver
 from drivers.modbus.frames import Request, write_register
 from drivers.modbus.line import Line
 from drivers.modbus.settings import LinkSettings
-from drivers.modbus.transports import SerialOpener, TcpPipe
+from drivers.modbus.tap import Taps
+from drivers.modbus.transports import Opener, SerialOpener, TcpPipe
 from hub import Answer, DeviceError, LinkError, Outcome, Priority
 from tests.modbus_faults import Fault, FaultyServer, always, listening
 from tests.modbus_site import link_of, running
@@ -168,6 +169,12 @@ async def test_a_connection_is_reset_when_the_deadline_passes_without_an_answer(
 JUNK = bytes(16 << 20)
 
 
+def bus_of(settings: LinkSettings, opener: Opener, *, observe_only: bool = False) -> Bus:
+    """A bus on which nobody looks."""
+    host = RecordingHost()
+    return Bus(settings, host, opener, taps=Taps(host, {}), observe_only=observe_only)
+
+
 class Stuffed:
     """Opens connections whose way is blocked: the other side has stopped reading long ago."""
 
@@ -225,7 +232,7 @@ async def test_a_server_that_reads_late_finds_no_write(
     listener = await asyncio.start_server(serve, LOCAL, 0)
     port = listener.sockets[0].getsockname()[1]
     settings = LinkSettings(transport=transport, host=LOCAL, port=port)  # type: ignore[arg-type]
-    bus = Bus(settings, RecordingHost(), Stuffed(port), observe_only=False)
+    bus = bus_of(settings, Stuffed(port))
     await bus.open()
     request = write_register(1, 50, 0xBEEF)
     sent = await told(bus, request, patience_s, within_s)
@@ -249,7 +256,7 @@ async def test_a_serial_line_that_stood_still_carries_no_write_later(
     tty.setraw(theirs)
     os.set_blocking(ours, False)
     settings = LinkSettings(transport="rtu", device=os.ttyname(theirs), timeout_s=0.1)
-    bus = Bus(settings, RecordingHost(), SerialOpener(settings), observe_only=False)
+    bus = bus_of(settings, SerialOpener(settings))
     await bus.open()
     os.set_blocking(theirs, False)
     stuffed = fill(theirs)
@@ -378,7 +385,7 @@ async def test_a_bus_that_only_observes_lets_no_write_pass() -> None:
     server = FaultyServer((1,), rtu=False)
     async with listening(server) as port:
         settings = LinkSettings(host=LOCAL, port=port)
-        bus = Bus(settings, RecordingHost(), Stuffed(port), observe_only=True)
+        bus = bus_of(settings, Stuffed(port), observe_only=True)
         with pytest.raises(DeviceError, match="observe_only"):
             await bus.ask(write_register(1, 50, 1), 0.1, errand(5.0))
         await bus.close()
