@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import stat
+import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,7 @@ from hub import Device, Link, LinkTopics, Place, Topics, load_profiles
 from hub.broker import BROKER_FOLDER, Broker, Issued, Kind, drift, ending_soon, rows
 from hub.broker.access import access_list
 from hub.broker.files import configuration
+from hub.broker.mosquitto import Mosquitto
 from hub.broker.passwords import is_password
 from hub.broker.rows import LOADED_USERNAME
 from hub.config import BrokerConfig, HubConfig, load_config
@@ -24,6 +27,7 @@ from hub.ledger import Ledger, open_ledger
 from hub.ledger.books import open_reader
 from hub.plugin import link_topics
 from tests.broker_site import CLOCK, link_of, washer
+from tests.servers import find_program
 
 PROFILES = load_profiles()
 
@@ -314,3 +318,19 @@ def test_a_makers_device_gets_the_topics_of_its_profile_and_the_hub_its_filters(
     assert found is not None
     assert "cmnd/+/POWER" in found.hub.writes
     assert {"dormhub-m/rpc", "tele/+/SENSOR", "cmnd/+/POWER"} <= set(found.hub.reads)
+
+
+def test_a_broker_that_has_only_just_begun_is_not_ended_by_a_word_to_it(tmp_path: Path) -> None:
+    program = (
+        tmp_path / "mosquitto"
+    )  # by its name; it has no ear for the signal, like one that begins
+    shutil.copy(find_program("sleep"), program)
+    begins = subprocess.Popen([str(program), "30"])
+    pid_file = tmp_path / "pid"
+    pid_file.write_text(f"{begins.pid}\n")
+    config = BrokerConfig(folder=tmp_path, pid_file=pid_file)
+    Mosquitto(config, tmp_path, CLOCK).reload()
+    with pytest.raises(subprocess.TimeoutExpired):
+        begins.wait(0.2)
+    begins.kill()
+    begins.wait()

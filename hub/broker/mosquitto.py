@@ -91,10 +91,9 @@ class Mosquitto:
             return
         try:
             process = int(path.read_text("ascii"))
-            # A stale number may be another program's by now, and this signal would end it.
-            if Path(f"/proc/{process}/comm").read_text().strip() == "mosquitto":
+            if _hears(process):
                 os.kill(process, signal.SIGHUP)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError) as error:
             _log.warning("the broker was not told to reload", error=str(error))
 
     async def loaded(self) -> bool:
@@ -136,3 +135,15 @@ class Mosquitto:
             return await self.loaded()
         except OSError:  # it is being started, or not there at all
             return False
+
+
+def _hears(process: int) -> bool:
+    """Whether this is a broker that takes the signal as it is meant.
+
+    A stale number may be another program's by now, and a broker that has only just begun has no ear for
+    it yet: the signal would end both.
+    """
+    status = Path(f"/proc/{process}/status").read_text("utf-8", "replace")
+    words = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    caught = int(words["SigCgt"], 16)
+    return words["Name"].strip() == "mosquitto" and bool(caught >> (signal.SIGHUP - 1) & 1)
