@@ -242,9 +242,8 @@ def test_history_of_no_such_point_is_a_mistake_with_a_remedy(house: House) -> No
     assert "docs/points.md" in said.stderr
 
 
-@pytest.mark.parametrize("beside_a_hub", [True, False])
-def test_read_asks_a_meter_now(house: House, beside_a_hub: bool) -> None:
-    folder = house.hub.folder if beside_a_hub else house.alone
+def test_read_asks_a_meter_now(house: House) -> None:
+    folder = house.alone
     said = dormhub(folder, "read", "b1-101")
     assert said.returncode == 0, said.stderr
     assert "Wh" in row_with(said.stdout, "energy_import")
