@@ -195,7 +195,9 @@ def test_a_relay_that_was_so_already_is_said_to_have_been(hub: HubProcess) -> No
 
 
 def test_what_ended_unknown_is_resolved_once_and_stays_unknown(hub: HubProcess) -> None:
-    unknown = id_of(dormhub(hub, "send", "lane-deaf", *OPEN))
+    sent = dormhub(hub, "send", "lane-deaf", "hold_open", "duration=60", "--deadline", "2")
+    assert (sent.returncode, sent.stderr) == (13, ""), sent.stdout
+    unknown = id_of(sent)
     told = ("resolve", unknown, "not-done", "--note", "the arm never moved")
     resolved, again = dormhub(hub, *told), dormhub(hub, *told)
     other = dormhub(hub, "resolve", unknown, "done")
