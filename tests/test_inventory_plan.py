@@ -37,7 +37,7 @@ async def after(tmp_path: Path, *steps: tuple[str, ...], site: str = SITE) -> Pl
 
 def planned(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "hub.cli.main", "plan", "--config", str(folder), *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
 
 
 def test_before_the_first_start_everything_is_added(tmp_path: Path) -> None:
