@@ -22,14 +22,14 @@ import structlog
 from sqlalchemy import Connection
 
 from hub import Reading, Site, VirtualClock, load_site
-from hub.campus import books
-from hub.campus.accounts import Room, Unit, Utility, ensure, platform
-from hub.campus.allowance import grant_month
-from hub.campus.books import Kind, transfer
-from hub.campus.charging import Charger
-from hub.campus.meters import open_rooms, room_meters
-from hub.campus.prices import Price, enter_price
-from hub.campus.rules import read_rules
+from hub.campus.accounts import books
+from hub.campus.accounts.accounts import Room, Unit, Utility, ensure, platform
+from hub.campus.accounts.books import Kind, transfer
+from hub.campus.accounts.prices import Price, enter_price
+from hub.campus.prepaid.allowance import grant_month
+from hub.campus.prepaid.charging import Charger
+from hub.campus.prepaid.meters import open_rooms, room_meters
+from hub.campus.prepaid.rules import read_rules
 from hub.journal import open_journal
 from hub.ledger import Ledger, open_ledger
 from tests.provisioned import HEADER, apply

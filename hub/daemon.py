@@ -20,8 +20,7 @@ import structlog
 from hub.api import ApiParts, bind, make_app, serve_api
 from hub.auth import Keys
 from hub.broker import BROKER_FOLDER, Broker, hub_password
-from hub.campus.platforms import read_platforms
-from hub.campus.rules import read_rules
+from hub.campus.policies import read_policies
 from hub.campus.service import Campus
 from hub.clock import Clock
 from hub.config import HUB_FILE, HubConfig, load_config
@@ -73,7 +72,7 @@ class Daemon:
         self._followers: list[Follower] = []
         self._supervisor: Supervisor | None = None
         self.control: Control | None = None
-        self.campus = Campus(ledger=ledger, journal=journal, clock=clock)
+        self.campus: Campus | None = None
         self.broker = Broker(ledger=ledger, clock=clock, data=config.data, config=config.broker)
         self.ingest = Ingest(
             store=journal,
@@ -88,7 +87,7 @@ class Daemon:
         site = self._keeper.site
         made = await asyncio.to_thread(open_drivers, site.links)
         self._configure(site)
-        self.campus.configure(site, await asyncio.to_thread(read_platforms, site))
+        policies = await asyncio.to_thread(read_policies, site)
         self.ingest.remember(
             {
                 name: [
@@ -117,8 +116,9 @@ class Daemon:
             await self._supervisor.apply(site.links, made)
             self._keeper.attach(tasks, self._prepare)
             commanding = await control.start(tasks)
-            paid = self.campus.run(control.commands, control.registry, self._supervisor.refresh)
-            commanding.append(tasks.create_task(paid, name="campus"))
+            campus = self.campus = self._campus(self._supervisor, control)
+            campus.configure(policies)
+            commanding.append(tasks.create_task(campus.run(), name="campus"))
             overview = self._overview(self._supervisor, control)
             figures = Figures(
                 ledger=self._ledger,
@@ -127,7 +127,7 @@ class Daemon:
                 profiles=lambda: self._keeper.site.profiles,
             )
             others = [
-                *await self._open_api(tasks, control, overview),
+                *await self._open_api(tasks, control, campus, overview),
                 tasks.create_task(self._sweep(), name="presence"),
                 tasks.create_task(self.broker.run(), name="broker"),
                 tasks.create_task(self._watchdog(), name="watchdog"),
@@ -170,16 +170,16 @@ class Daemon:
 
     async def _prepare(self, site: Site) -> Step:
         """Make every driver that is needed, then let the site be gone over to; raises ConfigErrors."""
-        supervisor, control = self._supervisor, self.control
+        supervisor, control, campus = self._supervisor, self.control, self.campus
         assert supervisor is not None
         assert control is not None
+        assert campus is not None
         made = await asyncio.to_thread(supervisor.prepare, site.links)
-        platforms = await asyncio.to_thread(read_platforms, site)
-        read_rules(site)  # a mistake is told before anything is gone over to
+        policies = await asyncio.to_thread(read_policies, site)
 
         async def step() -> tuple[str, ...]:
             self._configure(site)
-            self.campus.configure(site, platforms)
+            campus.configure(policies)
             touched = await supervisor.apply(site.links, made)
             control.configure(site.links, site.safety)
             self.broker.configure(site.links)
@@ -189,6 +189,16 @@ class Daemon:
 
     def _configure(self, site: Site) -> None:
         self.ingest.configure(site.devices(), [link.id for link in site.links])
+
+    def _campus(self, supervisor: Supervisor, control: Control) -> Campus:
+        return Campus(
+            ledger=self._ledger,
+            journal=self._journal,
+            clock=self._clock,
+            commands=control.commands,
+            registry=control.registry,
+            refresh=supervisor.refresh,
+        )
 
     def _overview(self, supervisor: Supervisor, control: Control) -> Overview:
         return Overview(
@@ -205,7 +215,7 @@ class Daemon:
         )
 
     async def _open_api(
-        self, tasks: asyncio.TaskGroup, control: Control, overview: Overview
+        self, tasks: asyncio.TaskGroup, control: Control, campus: Campus, overview: Overview
     ) -> list[asyncio.Task[None]]:
         keys = Keys(self._ledger, self._clock)
         first = await keys.add_first(self._config.data)
@@ -221,7 +231,7 @@ class Daemon:
             registry=control.registry,
             presence=self.ingest.presence,
             commands=control.commands,
-            intake=self.campus.intake,
+            campus=campus,
             keys=keys,
             broker=self.broker,
             keeper=self._keeper,
@@ -263,6 +273,7 @@ class Daemon:
     def _stored(self, readings: Sequence[Reading]) -> None:
         if self.control is not None:
             self.control.stored(readings)
+        if self.campus is not None:
             self.campus.stored(readings)
 
     def _count_refused(self, link: str, reason: str) -> None:

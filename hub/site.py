@@ -12,7 +12,7 @@ key, what was found and what would be right. Nothing is half taken.
     observe_only = true                   # optional: no write ever leaves through this link
     [safety]                              # see hub/safety_rules.py
     fire = ["lane-1.fire_alarm"]
-    [prepaid]                             # see hub/campus/rules.py
+    [prepaid]                             # see hub/campus/prepaid/rules.py
     [platforms.campus]                    # who collects money for the house
 
     # devices.csv: the columns below, in any order; `period_s`, `settings` and `note` may be absent
@@ -44,7 +44,7 @@ from hub.site_files import (
 )
 from hub.toml_table import toml_document
 
-_POLICIES = ("prepaid", "platforms")
+_POLICIES = ("prepaid", "platforms", "schedules", "alerts", "reconciliation")
 _SITE_KEYS = ("name", "timezone", "links", "buildings", "safety", *_POLICIES)
 
 

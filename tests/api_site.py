@@ -17,7 +17,7 @@ from hub import Device, Link, Place, Reading, Site, SystemClock, load_profiles
 from hub.api import ApiParts, bind, make_app, serve_api
 from hub.auth import Keys, Role
 from hub.broker import Broker
-from hub.campus.intake import Intake
+from hub.campus.service import Campus
 from hub.commands import Commands
 from hub.config import BrokerConfig
 from hub.ingest import Ingest
@@ -181,7 +181,14 @@ async def api_site(
             registry=registry,
             presence=ingest.presence,
             commands=commands,
-            intake=Intake(ledger=ledger, clock=CLOCK),
+            campus=Campus(
+                ledger=ledger,
+                journal=journal,
+                clock=CLOCK,
+                commands=commands,
+                registry=registry,
+                refresh=drivers.refresh,
+            ),
             keys=keys,
             broker=broker,
             keeper=keeper,

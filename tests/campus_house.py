@@ -13,13 +13,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, select
 
 from hub import Reading, Site, VirtualClock, load_site
-from hub.campus import books
-from hub.campus.accounts import Room, Unit, Utility
-from hub.campus.booking import Run
-from hub.campus.charging import Charger
-from hub.campus.metering import Held, list_held
-from hub.campus.prices import Price, enter_price
-from hub.campus.rules import Rules, read_rules
+from hub.campus.accounts import books
+from hub.campus.accounts.accounts import Room, Unit, Utility
+from hub.campus.accounts.prices import Price, enter_price
+from hub.campus.prepaid.booking import Run
+from hub.campus.prepaid.charging import Charger
+from hub.campus.prepaid.metering import Held, list_held
+from hub.campus.prepaid.rules import Rules, read_rules
 from hub.journal import Journal, open_journal
 from hub.ledger import Ledger, open_ledger
 from hub.ledger.tables import bindings

@@ -17,12 +17,15 @@ from sqlalchemy import func, select
 from hub import Link, Site
 from hub.api import make_app
 from hub.audit import AuditRow, rows
-from hub.campus import books, orders
-from hub.campus.intake import Intake
-from hub.campus.orders import Order
-from hub.campus.outbox import Outbox
-from hub.campus.platform_list import PlatformList
-from hub.campus.platforms import Platform, read_platforms
+from hub.campus.accounts import books
+from hub.campus.orders import orders
+from hub.campus.orders.intake import Intake
+from hub.campus.orders.orders import Order
+from hub.campus.orders.outbox import Outbox
+from hub.campus.orders.platform_list import PlatformList
+from hub.campus.orders.platforms import Platform
+from hub.campus.policies import read_policies
+from hub.campus.service import Campus
 from hub.clock import Clock
 from hub.ledger import Ledger, tables
 from simulators.platform import AlipayGateway, PaymentPlatform
@@ -71,13 +74,23 @@ class OrderDesk:
     """The hub's side: intake, outbox and list over one ledger, and the API before them."""
 
     api: ApiSite
-    intake: Intake
-    outbox: Outbox
-    lists: PlatformList
+    campus: Campus
     clock: Clock
     platform: PaymentPlatform
     gateway: AlipayGateway
     site: Site
+
+    @property
+    def intake(self) -> Intake:
+        return self.campus.intake
+
+    @property
+    def outbox(self) -> Outbox:
+        return self.campus.outbox
+
+    @property
+    def lists(self) -> PlatformList:
+        return self.campus.lists
 
     @property
     def ledger(self) -> Ledger:
@@ -129,19 +142,22 @@ async def order_desk(
         api_site(folder, links=links) as api,
         httpx2.AsyncClient(transport=transport, trust_env=False) as http,
     ):
-        ledger = api.parts.ledger
-        intake = Intake(ledger=ledger, clock=clock)
         site = order_site_of(folder, links)
-        intake.configure(site, read_platforms(site))
-        api.parts = replace(api.parts, intake=intake, clock=clock)
+        campus = Campus(
+            ledger=api.parts.ledger,
+            journal=api.parts.journal,
+            clock=clock,
+            commands=api.parts.commands,
+            registry=api.parts.registry,
+            refresh=api.parts.refresh,
+            http=http,
+        )
+        campus.configure(read_policies(site))
+        api.parts = replace(api.parts, campus=campus, clock=clock)
         api.app = make_app(api.parts)
-        outbox = Outbox(ledger=ledger, clock=clock, http=http, alarms=intake.alarms)
-        outbox.configure(intake.platforms)
         yield OrderDesk(
             api=api,
-            intake=intake,
-            outbox=outbox,
-            lists=PlatformList(ledger=ledger, clock=clock, intake=intake, http=http),
+            campus=campus,
             clock=clock,
             platform=platform,
             gateway=AlipayGateway(clock=clock, key=KEY),

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from hub import audit
-from hub.campus import accounts, books
-from hub.campus.orders import Order, OrderState
+from hub.campus.accounts import accounts, books
+from hub.campus.orders.orders import Order, OrderState
 from hub.ledger import open_reader
 from tests.payment_town import PLATFORM, Aftermath, all_orders
 

@@ -19,8 +19,8 @@ import httpx2
 import msgspec
 
 from hub import SystemClock, Value, load_site
-from hub.campus import orders
-from hub.campus.orders import Order, OrderState
+from hub.campus.orders import orders
+from hub.campus.orders.orders import Order, OrderState
 from hub.cli.tell import CommandRow, CommandRows
 from hub.config import load_config
 from hub.ledger import open_reader

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import Connection, update
 
 from hub import audit
-from hub.campus import books
-from hub.campus.accounts import Room, Unit, Utility, grant
-from hub.campus.allowance import Granted, grant_month
-from hub.campus.meters import open_rooms
+from hub.campus.accounts import books
+from hub.campus.accounts.accounts import Room, Unit, Utility, grant
+from hub.campus.prepaid.allowance import Granted, grant_month
+from hub.campus.prepaid.meters import open_rooms
 from hub.ledger.tables import accounts
 from tests.campus_house import DAY_S, OTHER, RATE, ROOM, House, open_house, price_of
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from hub.campus.accounts import is_open
-from hub.campus.alarms import OrderAlarms
-from hub.campus.bookkeeping import CHECK_PERIOD_S, Bookkeeping
-from hub.campus.metering import release
+from hub.campus.accounts.accounts import is_open
+from hub.campus.alarms import Alarms
+from hub.campus.prepaid.bookkeeping import CHECK_PERIOD_S, Bookkeeping
+from hub.campus.prepaid.metering import release
 from hub.ledger.tables import balances
 from tests.campus_house import DAY_S, OTHER, RATE, ROOM, House, open_house, price_of
 
@@ -25,7 +25,7 @@ class Office:
 
     house: House
     books: Bookkeeping
-    alarms: OrderAlarms
+    alarms: Alarms
 
     def subjects(self) -> list[str]:
         return [alarm.subject for alarm in self.alarms.now()]
@@ -34,7 +34,7 @@ class Office:
 @pytest.fixture
 async def office(tmp_path: Path) -> AsyncIterator[Office]:
     async with open_house(tmp_path, policy=POLICY) as house:
-        alarms = OrderAlarms(house.clock)
+        alarms = Alarms(house.clock)
         kept = Bookkeeping(
             ledger=house.ledger, journal=house.journal, clock=house.clock, alarms=alarms
         )
@@ -57,7 +57,7 @@ async def test_a_turn_opens_rooms_gives_the_allowance_and_charges(office: Office
 
 async def test_both_databases_keep_the_same_books(tmp_path: Path, place: Path | str) -> None:
     async with open_house(tmp_path, policy=POLICY, place=place) as house:
-        alarms = OrderAlarms(house.clock)
+        alarms = Alarms(house.clock)
         kept = Bookkeeping(
             ledger=house.ledger, journal=house.journal, clock=house.clock, alarms=alarms
         )
@@ -101,7 +101,7 @@ async def test_what_is_held_is_an_alarm_until_a_person_releases_it(office: Offic
 
 async def test_meters_without_a_price_are_an_alarm(tmp_path: Path) -> None:
     async with open_house(tmp_path, rate=None) as house:
-        alarms = OrderAlarms(house.clock)
+        alarms = Alarms(house.clock)
         kept = Bookkeeping(
             ledger=house.ledger, journal=house.journal, clock=house.clock, alarms=alarms
         )
@@ -127,7 +127,7 @@ async def test_a_wrong_sum_is_found_within_the_hour(office: Office) -> None:
 
 async def test_before_it_is_configured_a_turn_does_nothing(tmp_path: Path) -> None:
     async with open_house(tmp_path) as house:
-        alarms = OrderAlarms(house.clock)
+        alarms = Alarms(house.clock)
         kept = Bookkeeping(
             ledger=house.ledger, journal=house.journal, clock=house.clock, alarms=alarms
         )

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine, delete, insert, update
 
 from hub import VirtualClock
-from hub.campus import books
-from hub.campus.accounts import (
+from hub.campus.accounts import books
+from hub.campus.accounts.accounts import (
     BookError,
     Room,
     Unit,
@@ -29,7 +29,7 @@ from hub.campus.accounts import (
     revenue,
     room_of,
 )
-from hub.campus.books import Entry, Kind, Mismatch, Posting, transfer
+from hub.campus.accounts.books import Entry, Kind, Mismatch, Posting, transfer
 from hub.ledger import Ledger, open_ledger
 from hub.ledger.tables import balances, metadata, postings
 

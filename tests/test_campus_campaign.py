@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.campus.orders import OrderState
+from hub.campus.orders.orders import OrderState
 from tests.payment_judge import complaints, told
 from tests.payment_town import Plan, campaign
 

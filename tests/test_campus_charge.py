@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.campus.accounts import Utility
-from hub.campus.charge import (
+from hub.campus.accounts.accounts import Utility
+from hub.campus.accounts.prices import MILLION, Price, Tariff
+from hub.campus.prepaid.charge import (
     Mark,
     Register,
     Step,
@@ -22,7 +23,6 @@ from hub.campus.charge import (
     midnight_ms,
     price,
 )
-from hub.campus.prices import MILLION, Price, Tariff
 from hub.journal import Series
 
 ZONE = ZoneInfo("Asia/Shanghai")

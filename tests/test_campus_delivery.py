@@ -12,11 +12,12 @@ import pytest
 from sqlalchemy import Connection
 
 from hub import State
-from hub.campus import books, orders
-from hub.campus.accounts import Room
-from hub.campus.alarms import OrderAlarms
-from hub.campus.delivery import Delivery
-from hub.campus.orders import Act, Notice, Order, OrderState
+from hub.campus.accounts import books
+from hub.campus.accounts.accounts import Room
+from hub.campus.alarms import Alarms
+from hub.campus.orders import orders
+from hub.campus.orders.delivery import Delivery
+from hub.campus.orders.orders import Act, Notice, Order, OrderState
 from hub.commands import Record, Resolution
 from tests.command_bench import Hub, Site, on_virtual_time
 from tests.command_bench import order as wish
@@ -33,7 +34,7 @@ class Desk:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self.alarms = OrderAlarms(hub.clock)
+        self.alarms = Alarms(hub.clock)
         self.asked: list[tuple[str, str]] = []
         self.delivery = Delivery(
             ledger=hub.ledger,

@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import Connection, update
 
 from hub import audit
-from hub.campus import books
-from hub.campus.accounts import BookError, Room, Unit, Utility, grant, revenue
-from hub.campus.books import Kind, transfer
-from hub.campus.charging import Charger
-from hub.campus.metering import release
+from hub.campus.accounts import books
+from hub.campus.accounts.accounts import BookError, Room, Unit, Utility, grant, revenue
+from hub.campus.accounts.books import Kind, transfer
+from hub.campus.prepaid.charging import Charger
+from hub.campus.prepaid.metering import release
 from hub.ledger.tables import bindings
 from tests.campus_house import (
     DAY_S,

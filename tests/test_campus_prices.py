@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub import VirtualClock, audit
-from hub.campus.accounts import BookError, Utility
-from hub.campus.prices import (
+from hub.campus.accounts.accounts import BookError, Utility
+from hub.campus.accounts.prices import (
     Price,
     Tariff,
     enter_price,

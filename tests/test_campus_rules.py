@@ -9,9 +9,9 @@ from tomllib import loads
 import pytest
 
 from hub import ConfigError, ConfigErrors, Site, load_site
-from hub.campus import rules as rules_file
-from hub.campus.accounts import Utility
-from hub.campus.rules import Hours, Prepaid, Restore, Rules, read_rules
+from hub.campus.accounts.accounts import Utility
+from hub.campus.prepaid import rules as rules_file
+from hub.campus.prepaid.rules import Hours, Prepaid, Restore, Rules, read_rules
 from tests.provisioned import SITE, write_building
 
 NOON = datetime(2026, 10, 12, 12)

@@ -11,7 +11,8 @@ import pytest
 
 from hub import SystemClock, VirtualClock
 from hub.auth import Role
-from hub.campus.accounts import Room
+from hub.campus.accounts.accounts import Room
+from hub.campus.policies import read_policies
 from simulators.platform import PaymentPlatform
 from tests.order_site import OrderDesk, order_desk
 
@@ -88,7 +89,7 @@ async def test_the_first_answer_stands_when_the_room_has_no_meter_any_more(
 ) -> None:
     payment = desk.platform.pay("B1", "101", 5000)
     first = await send(desk, *desk.platform.notice(payment))
-    desk.intake.configure(desk.site_without_meters(), desk.intake.platforms)
+    desk.campus.configure(read_policies(desk.site_without_meters()))
     assert (await send(desk, *desk.platform.notice(payment))).content == first.content
 
 

@@ -10,9 +10,9 @@ import httpx2
 import pytest
 
 from hub import VirtualClock
-from hub.campus.accounts import Room
-from hub.campus.outbox import SCHEDULE_S, Outbox
-from hub.campus.platform_list import ListError, PlatformList
+from hub.campus.accounts.accounts import Room
+from hub.campus.orders.outbox import SCHEDULE_S, Outbox
+from hub.campus.orders.platform_list import ListError, PlatformList
 from simulators.platform import Payment
 from tests.order_site import OrderDesk, order_desk
 

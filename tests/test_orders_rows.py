@@ -10,9 +10,10 @@ from sqlalchemy import Connection, Table, func, select
 
 from hub import SystemClock
 from hub.audit import verify
-from hub.campus import books, orders
-from hub.campus.accounts import Room, platform
-from hub.campus.orders import Act, Notice, Order, OrderError, OrderState, Verdict
+from hub.campus.accounts import books
+from hub.campus.accounts.accounts import Room, platform
+from hub.campus.orders import orders
+from hub.campus.orders.orders import Act, Notice, Order, OrderError, OrderState, Verdict
 from hub.ledger import Ledger, open_ledger, tables
 
 CLOCK = SystemClock(seed=5)

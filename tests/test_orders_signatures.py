@@ -11,8 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.campus.platforms import read_platforms
-from hub.campus.signatures import NotSigned, is_signed, is_signed_form, seal_of, sealed, signed_text
+from hub.campus.orders.platforms import read_platforms
+from hub.campus.orders.signatures import (
+    NotSigned,
+    is_signed,
+    is_signed_form,
+    seal_of,
+    sealed,
+    signed_text,
+)
 from hub.errors import ConfigError
 from tests.order_site import KEY, PLATFORMS, SECRET, order_site_of, write_secret
 

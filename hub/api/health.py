@@ -194,7 +194,7 @@ def _hub_alarms(parts: ApiParts, status: Status) -> list[Alarm]:
     ]
     found += [
         Alarm(severity=Severity.RED, subject=alarm.subject, reason=alarm.reason)
-        for alarm in parts.intake.alarms.now()
+        for alarm in parts.campus.alarms.now()
     ]
     found += [
         Alarm(severity=Severity.YELLOW, subject=f"sink/{sink.name}", reason=sink.last_error)

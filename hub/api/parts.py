@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 from hub.api.traffic import Traffic
 from hub.auth import Keys
 from hub.broker import Broker
-from hub.campus.intake import Intake
+from hub.campus.service import Campus
 from hub.clock import Clock
 from hub.commands import Commands
 from hub.inventory.keeper import Keeper
@@ -38,7 +38,7 @@ class ApiParts:
     registry: Registry
     presence: PresenceBoard
     commands: Commands
-    intake: Intake
+    campus: Campus
     keys: Keys
     broker: Broker
     keeper: Keeper

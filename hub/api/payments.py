@@ -1,4 +1,4 @@
-"""Paid orders: taken by a platform's signature, shown by key. The rules are those of `hub.campus.intake`."""
+"""Paid orders: taken by a platform's signature, shown by key. See `hub.campus.orders.intake`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hub.api.parts import Parts
 from hub.api.problems import NOT_FOUND
 from hub.api.rights import RESOLVERS, Who, allow
 from hub.api.shapes import Shown
-from hub.campus import orders
-from hub.campus.notices import NUMBER_PATTERN
-from hub.campus.orders import Order, OrderState
+from hub.campus.orders import orders
+from hub.campus.orders.notices import NUMBER_PATTERN
+from hub.campus.orders.orders import Order, OrderState
 
 ALIPAY_TAKEN = "success"
 
@@ -80,7 +80,7 @@ class OrderShown(Shown):
 )
 async def take(parts: Parts, request: Request) -> OrderTaken:
     """A paid order, signed by Standard Webhooks; on disk when this answers."""
-    order = await parts.intake.standard(request.headers, await request.body())
+    order = await parts.campus.intake.standard(request.headers, await request.body())
     return OrderTaken.model_validate(order, from_attributes=True)
 
 
@@ -97,7 +97,7 @@ async def take(parts: Parts, request: Request) -> OrderTaken:
 async def take_form(parts: Parts, request: Request) -> PlainTextResponse:
     """A paid order, signed as Alipay does; on disk when this answers `success`."""
     name = cast(str, request.path_params["platform"])
-    await parts.intake.alipay(name, await request.body())
+    await parts.campus.intake.alipay(name, await request.body())
     return PlainTextResponse(ALIPAY_TAKEN)
 
 

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from hub.auth import TooManyChecks
-from hub.campus.intake import NoRoom, OrderConflict
-from hub.campus.notices import NoticeError
-from hub.campus.signatures import NotSigned
+from hub.campus.orders.intake import NoRoom, OrderConflict
+from hub.campus.orders.notices import NoticeError
+from hub.campus.orders.signatures import NotSigned
 from hub.commands import CommandError, Refusal
 from hub.errors import ConfigError, HubError, StoreError
 from hub.safety import StillAlarm

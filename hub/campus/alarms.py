@@ -1,4 +1,4 @@
-"""What a person should look at among orders; of those that stand in the audit, a day's worth."""
+"""What a person should look at among orders and rooms; of those that stand in the audit, a day's worth."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import structlog
 
 from hub.clock import Clock
 
-_KEPT = 100
+_KEPT = 1_000
 _KEPT_S = 86_400.0
-_log = structlog.get_logger("orders")
+_log = structlog.get_logger("campus")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OrderAlarm:
-    """`subject` is an order, `order/PLATFORM/NUMBER`, or `clock`."""
+class Alarm:
+    """`subject` is an order, `order/PLATFORM/NUMBER`, `metering/BINDING`, `clock` and the like."""
 
     subject: str
     reason: str
 
 
-class OrderAlarms:
+class Alarms:
     """The newest alarm of each subject."""
 
     def __init__(self, clock: Clock) -> None:
@@ -32,7 +32,7 @@ class OrderAlarms:
     def say(self, subject: str, reason: str) -> None:
         """Somebody should look at this; logged when it begins."""
         if subject not in self._raised:
-            _log.error("an order needs a person", subject=subject, reason=reason)
+            _log.error("this needs a person", subject=subject, reason=reason)
         self._raised[subject] = (reason, self._clock.monotonic_s())
         self._raised.move_to_end(subject)
         while len(self._raised) > _KEPT:
@@ -42,11 +42,11 @@ class OrderAlarms:
         """All is well with this again."""
         self._raised.pop(subject, None)
 
-    def now(self) -> list[OrderAlarm]:
+    def now(self) -> list[Alarm]:
         """Those of the last day, the newest last."""
         since_s = self._clock.monotonic_s() - _KEPT_S
         return [
-            OrderAlarm(subject=subject, reason=reason)
+            Alarm(subject=subject, reason=reason)
             for subject, (reason, time_s) in self._raised.items()
             if time_s >= since_s
         ]

@@ -3,76 +3,75 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import httpx2
 
-from hub.campus.bookkeeping import Bookkeeping
-from hub.campus.delivery import Delivery
-from hub.campus.intake import Intake
-from hub.campus.orders import Order
-from hub.campus.outbox import Outbox
-from hub.campus.platform_list import PlatformList
-from hub.campus.platforms import Platform
-from hub.campus.rules import read_rules
+from hub.campus.alarms import Alarms
+from hub.campus.orders.delivery import Delivery
+from hub.campus.orders.intake import Intake
+from hub.campus.orders.outbox import Outbox
+from hub.campus.orders.platform_list import PlatformList
+from hub.campus.policies import Policies
+from hub.campus.prepaid.bookkeeping import Bookkeeping
 from hub.clock import Clock
 from hub.commands import Commands
 from hub.journal import Journal
 from hub.ledger import Ledger
 from hub.model import Reading
 from hub.registry import Registry
-from hub.site import Site
 
 
 class Campus:
-    """Made once for each run of the hub; `configure`, then `run`. Does nothing where nothing is paid."""
+    """Made once for each run of the hub; `configure`, then `run`. Does nothing where nothing is paid.
 
-    def __init__(self, *, ledger: Ledger, journal: Journal, clock: Clock) -> None:
-        self.intake = Intake(ledger=ledger, clock=clock, taken=self._taken)
-        self.bookkeeping = Bookkeeping(
-            ledger=ledger, journal=journal, clock=clock, alarms=self.intake.alarms
-        )
-        self.delivery: Delivery | None = None
-        self._http = httpx2.AsyncClient(trust_env=False, follow_redirects=False)
-        alarms = self.intake.alarms
-        self.outbox = Outbox(ledger=ledger, clock=clock, http=self._http, alarms=alarms)
-        self._lists = PlatformList(ledger=ledger, clock=clock, intake=self.intake, http=self._http)
-        self._ledger = ledger
-        self._clock = clock
-        self._wanted = asyncio.Event()
+    `refresh(link, device)` has a device read as soon as its bus allows.
+    """
 
-    def configure(self, site: Site, platforms: Mapping[str, Platform]) -> None:
-        """Go by this site and these platforms from now on. Raises ConfigError for the site's rules."""
-        self.bookkeeping.configure(site, read_rules(site))
-        self.intake.configure(site, platforms)
-        self.outbox.configure(platforms)
-        if platforms or "prepaid" in site.policies:
-            self._wanted.set()
-
-    async def run(
-        self, commands: Commands, registry: Registry, refresh: Callable[[str, str], None]
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        journal: Journal,
+        clock: Clock,
+        commands: Commands,
+        registry: Registry,
+        refresh: Callable[[str, str], None],
+        http: httpx2.AsyncClient | None = None,
     ) -> None:
-        """Serve until cancelled, from the first moment that the site has platforms or prepaid rooms."""
-        await self._wanted.wait()
+        self.alarms = alarms = Alarms(clock)
+        self._http = http = http or httpx2.AsyncClient(trust_env=False, follow_redirects=False)
         self.delivery = Delivery(
-            ledger=self._ledger,
-            clock=self._clock,
+            ledger=ledger,
+            clock=clock,
             commands=commands,
             registry=registry,
-            alarms=self.intake.alarms,
+            alarms=alarms,
             refresh=refresh,
         )
+        self.intake = Intake(ledger=ledger, clock=clock, alarms=alarms, taken=self.delivery.take)
+        self.bookkeeping = Bookkeeping(ledger=ledger, journal=journal, clock=clock, alarms=alarms)
+        self.outbox = Outbox(ledger=ledger, clock=clock, http=http, alarms=alarms)
+        self.lists = PlatformList(ledger=ledger, clock=clock, intake=self.intake, http=http)
+        self._wanted = asyncio.Event()
+
+    def configure(self, policies: Policies) -> None:
+        """Go by this site and its policies from now on."""
+        self.bookkeeping.configure(policies.site, policies.rules)
+        self.intake.configure(policies)
+        self.outbox.configure(policies.platforms)
+        if policies.wanted:
+            self._wanted.set()
+
+    async def run(self) -> None:
+        """Serve until cancelled, from the first moment that the site has platforms or prepaid rooms."""
+        await self._wanted.wait()
         async with self._http, asyncio.TaskGroup() as tasks:
             tasks.create_task(self.outbox.run(), name="outbox")
-            tasks.create_task(self._lists.run(), name="lists")
+            tasks.create_task(self.lists.run(), name="lists")
             tasks.create_task(self.delivery.run(), name="delivery")
             tasks.create_task(self.bookkeeping.run(), name="books")
 
     def stored(self, readings: Sequence[Reading]) -> None:
         """New readings are on disk: what a meter counted after all."""
-        if self.delivery is not None:
-            self.delivery.heard(readings)
-
-    def _taken(self, order: Order) -> None:
-        if self.delivery is not None:
-            self.delivery.take(order)
+        self.delivery.heard(readings)

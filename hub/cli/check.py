@@ -7,8 +7,7 @@ from pathlib import Path
 
 import typer
 
-from hub.campus.platforms import read_platforms
-from hub.campus.rules import read_rules
+from hub.campus.policies import read_policies
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption
 from hub.confidence import Confidence
 from hub.config import HubConfig, load_config
@@ -90,11 +89,10 @@ def find_mistakes(folder: Path) -> tuple[HubConfig | None, Site | None, list[Con
 
 
 def _policy_mistakes(site: Site) -> Iterator[ConfigError]:
-    for read in (read_rules, read_platforms):
-        try:
-            read(site)
-        except ConfigError as error:
-            yield from _each(error)
+    try:
+        read_policies(site)
+    except ConfigError as error:
+        yield from _each(error)
 
 
 def _each(error: ConfigError) -> tuple[ConfigError, ...]:

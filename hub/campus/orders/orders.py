@@ -19,8 +19,8 @@ from enum import StrEnum
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from hub import audit
-from hub.campus import accounts, books
-from hub.campus.accounts import Room, Unit
+from hub.campus.accounts import accounts, books
+from hub.campus.accounts.accounts import Room, Unit
 from hub.errors import HubError
 from hub.ledger import tables
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from enum import StrEnum
 
-from hub.campus.accounts import Utility
+from hub.campus.accounts.accounts import Utility
 from hub.site import Site
 from hub.site_files import SITE_FILE
 from hub.toml_table import Table

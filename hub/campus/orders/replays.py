@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hub.campus.signatures import WINDOW_S, NotSigned
+from hub.campus.orders.signatures import WINDOW_S, NotSigned
 from hub.errors import HubError, StoreError
 
 _KEPT_S = 2.0 * WINDOW_S  # the oldest is stale by then

@@ -15,18 +15,18 @@ from functools import partial
 import structlog
 from sqlalchemy import Connection
 
-from hub.campus.accounts import BookError, Room
-from hub.campus.booking import Draft, Run, Terms, book
-from hub.campus.charge import (
+from hub.campus.accounts.accounts import BookError, Room
+from hub.campus.accounts.prices import MILLION, read_tariff
+from hub.campus.prepaid.booking import Draft, Run, Terms, book
+from hub.campus.prepaid.charge import (
     follow,
     local_day,
     marks_of,
     midnight_ms,
 )
-from hub.campus.metering import Metering, read_meterings
-from hub.campus.meters import room_meters
-from hub.campus.prices import MILLION, read_tariff
-from hub.campus.rules import Rules
+from hub.campus.prepaid.metering import Metering, read_meterings
+from hub.campus.prepaid.meters import room_meters
+from hub.campus.prepaid.rules import Rules
 from hub.clock import Clock
 from hub.journal import Journal, Latest
 from hub.ledger import Ledger

@@ -14,9 +14,9 @@ import httpx2
 import msgspec
 from sqlalchemy import Connection, Row, select, update
 
-from hub.campus.alarms import OrderAlarms
-from hub.campus.platforms import Platform
-from hub.campus.signatures import sealed
+from hub.campus.alarms import Alarms
+from hub.campus.orders.platforms import Platform
+from hub.campus.orders.signatures import sealed
 from hub.clock import Clock
 from hub.errors import StoreDamaged, StoreError
 from hub.ledger import Ledger, tables
@@ -71,7 +71,7 @@ class Outbox:
     """Tells every platform what stands in the ledger's outbox; a slow one holds up no other."""
 
     def __init__(
-        self, *, ledger: Ledger, clock: Clock, http: httpx2.AsyncClient, alarms: OrderAlarms
+        self, *, ledger: Ledger, clock: Clock, http: httpx2.AsyncClient, alarms: Alarms
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._ledger = ledger

@@ -11,12 +11,12 @@ from urllib.parse import quote, urlsplit
 import httpx2
 import msgspec
 
-from hub.campus import orders
-from hub.campus.intake import Intake, NoRoom, OrderConflict
-from hub.campus.notices import NoticeError, OrderBody, notice_of
-from hub.campus.orders import Act, Notice, Order, OrderState
-from hub.campus.platforms import Platform
-from hub.campus.signatures import NotSigned, is_fresh, is_signed, seal_of, sealed
+from hub.campus.orders import orders
+from hub.campus.orders.intake import Intake, NoRoom, OrderConflict
+from hub.campus.orders.notices import NoticeError, OrderBody, notice_of
+from hub.campus.orders.orders import Act, Notice, Order, OrderState
+from hub.campus.orders.platforms import Platform
+from hub.campus.orders.signatures import NotSigned, is_fresh, is_signed, seal_of, sealed
 from hub.clock import Clock
 from hub.errors import HubError, StoreDamaged, StoreError
 from hub.ledger import Ledger

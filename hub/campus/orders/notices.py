@@ -9,9 +9,9 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from hub.campus.accounts import Room, Utility
-from hub.campus.orders import Notice
-from hub.campus.platforms import Platform
+from hub.campus.accounts.accounts import Room, Utility
+from hub.campus.orders.orders import Notice
+from hub.campus.orders.platforms import Platform
 from hub.errors import HubError
 
 NUMBER_PATTERN = r"^[0-9A-Za-z_-]{1,64}$"

@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-from hub.campus.prices import MILLION, Tariff
+from hub.campus.accounts.prices import MILLION, Tariff
 from hub.journal import Series
 from hub.plausibility import ROLLED_OVER, step_is_possible
 

@@ -7,15 +7,15 @@ from functools import partial
 
 import structlog
 
-from hub.campus import books
-from hub.campus.alarms import OrderAlarms
-from hub.campus.allowance import grant_month
-from hub.campus.booking import Run
-from hub.campus.charge import local_day
-from hub.campus.charging import Charger
-from hub.campus.metering import list_held
-from hub.campus.meters import open_rooms, room_meters
-from hub.campus.rules import Rules
+from hub.campus.accounts import books
+from hub.campus.alarms import Alarms
+from hub.campus.prepaid.allowance import grant_month
+from hub.campus.prepaid.booking import Run
+from hub.campus.prepaid.charge import local_day
+from hub.campus.prepaid.charging import Charger
+from hub.campus.prepaid.metering import list_held
+from hub.campus.prepaid.meters import open_rooms, room_meters
+from hub.campus.prepaid.rules import Rules
 from hub.clock import Clock
 from hub.errors import HubError, StoreDamaged
 from hub.journal import Journal
@@ -34,9 +34,7 @@ _log = structlog.get_logger("books")
 class Bookkeeping:
     """Keeps the books of a site; `configure`, then `run`. Each turn may be broken off and made again."""
 
-    def __init__(
-        self, *, ledger: Ledger, journal: Journal, clock: Clock, alarms: OrderAlarms
-    ) -> None:
+    def __init__(self, *, ledger: Ledger, journal: Journal, clock: Clock, alarms: Alarms) -> None:
         self._ledger = ledger
         self._clock = clock
         self._alarms = alarms

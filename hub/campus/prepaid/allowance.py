@@ -10,11 +10,11 @@ from functools import partial
 from sqlalchemy import Connection, select
 
 from hub import audit
-from hub.campus import books
-from hub.campus.accounts import AccountKind, Room, Unit, grant, room_of
-from hub.campus.books import Entry, Kind, Posting, transfer
-from hub.campus.charge import local_day
-from hub.campus.rules import Prepaid, Rules
+from hub.campus.accounts import books
+from hub.campus.accounts.accounts import AccountKind, Room, Unit, grant, room_of
+from hub.campus.accounts.books import Entry, Kind, Posting, transfer
+from hub.campus.prepaid.charge import local_day
+from hub.campus.prepaid.rules import Prepaid, Rules
 from hub.clock import Clock
 from hub.ledger import Ledger
 from hub.ledger.tables import accounts, balances, transactions

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
-from hub.campus.orders import OrderState
+from hub.campus.orders.orders import OrderState
 from hub.command import CommandSpec, State
 from hub.commands import Record, Resolution, rows
 from hub.ledger import tables

@@ -10,14 +10,14 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from hub import audit
-from hub.campus import books
-from hub.campus.accounts import Room, Unit, Utility, revenue
-from hub.campus.books import Entry, Kind, Posting, transfer
-from hub.campus.charge import Charge, Track, by_day, local_day, price
-from hub.campus.metering import Held, Metering
-from hub.campus.meters import open_rooms
-from hub.campus.prices import Tariff
-from hub.campus.rules import Rules
+from hub.campus.accounts import books
+from hub.campus.accounts.accounts import Room, Unit, Utility, revenue
+from hub.campus.accounts.books import Entry, Kind, Posting, transfer
+from hub.campus.accounts.prices import Tariff
+from hub.campus.prepaid.charge import Charge, Track, by_day, local_day, price
+from hub.campus.prepaid.metering import Held, Metering
+from hub.campus.prepaid.meters import open_rooms
+from hub.campus.prepaid.rules import Rules
 from hub.ledger.tables import balances, meterings
 
 ACTOR = "metering"

@@ -14,9 +14,9 @@ from typing import TypeVar
 import structlog
 from sqlalchemy import Connection, select
 
-from hub.campus import orders
-from hub.campus.alarms import OrderAlarms
-from hub.campus.credit import (
+from hub.campus.alarms import Alarms
+from hub.campus.orders import orders
+from hub.campus.orders.credit import (
     ACTOR,
     credit_of,
     key_of,
@@ -25,8 +25,8 @@ from hub.campus.credit import (
     rests_until_ms,
     wish_of,
 )
-from hub.campus.late import KEPT_MS, GivenUp, LateEffects, given_up, is_anothers
-from hub.campus.orders import Act, Order, OrderError, OrderState
+from hub.campus.orders.late import KEPT_MS, GivenUp, LateEffects, given_up, is_anothers
+from hub.campus.orders.orders import Act, Order, OrderError, OrderState
 from hub.clock import Clock
 from hub.command import CommandSpec, State
 from hub.commands import CommandError, Commands, Record, Refusal, Resolution
@@ -63,7 +63,7 @@ class Delivery:
         clock: Clock,
         commands: Commands,
         registry: Registry,
-        alarms: OrderAlarms,
+        alarms: Alarms,
         refresh: Callable[[str, str], None] = lambda _link, _device: None,
     ) -> None:
         self._ledger = ledger

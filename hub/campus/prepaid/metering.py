@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Row, or_, select, update
 
 from hub import audit
-from hub.campus.accounts import BookError, Room, room_of
-from hub.campus.charge import Mark, Register
-from hub.campus.meters import Meter
+from hub.campus.accounts.accounts import BookError, Room, room_of
+from hub.campus.prepaid.charge import Mark, Register
+from hub.campus.prepaid.meters import Meter
 from hub.ledger.tables import bindings, meterings
 from hub.plausibility import CLOCK_EARLY_MS
 from hub.points import INT_MAX

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from hub.campus.accounts import Room, Utility, correction, ensure, grant, revenue
-from hub.campus.charge import Register
-from hub.campus.rules import Rules
+from hub.campus.accounts.accounts import Room, Utility, correction, ensure, grant, revenue
+from hub.campus.prepaid.charge import Register
+from hub.campus.prepaid.rules import Rules
 from hub.command import Hazard
 from hub.points import POINTS
 from hub.profile import Profile

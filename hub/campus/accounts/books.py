@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import bindparam as bound
 
-from hub.campus.accounts import BookError, Unit, correction, ensure, is_open, room_of
+from hub.campus.accounts.accounts import BookError, Unit, correction, ensure, is_open, room_of
 from hub.ledger.tables import balances, postings, transactions
 
 AMOUNT_MAX = 10**12  # of one posting: ten thousand million yuan, or a thousand GWh

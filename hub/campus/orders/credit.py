@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from hub.campus.orders import Order, OrderState
+from hub.campus.orders.orders import Order, OrderState
 from hub.command import CommandSpec, Hazard, Priority, State
 from hub.commands import Order as Wish
 from hub.commands import Record, Resolution

@@ -8,15 +8,14 @@ from datetime import datetime, tzinfo
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from hub.campus import orders
-from hub.campus.accounts import Room, Utility
-from hub.campus.alarms import OrderAlarms
-from hub.campus.notices import NoticeError, alipay_notice, form_of, standard_notice
-from hub.campus.orders import Act, Notice, Order, Verdict
-from hub.campus.platforms import Form, Platform
-from hub.campus.replays import Replays
-from hub.campus.rules import Rules, read_rules
-from hub.campus.signatures import (
+from hub.campus.accounts.accounts import Room, Utility
+from hub.campus.alarms import Alarms
+from hub.campus.orders import orders
+from hub.campus.orders.notices import NoticeError, alipay_notice, form_of, standard_notice
+from hub.campus.orders.orders import Act, Notice, Order, Verdict
+from hub.campus.orders.platforms import Form, Platform
+from hub.campus.orders.replays import Replays
+from hub.campus.orders.signatures import (
     WINDOW_S,
     NotSigned,
     Seal,
@@ -25,12 +24,13 @@ from hub.campus.signatures import (
     is_signed_form,
     seal_of,
 )
+from hub.campus.policies import Policies
+from hub.campus.prepaid.rules import Rules
 from hub.clock import Clock
 from hub.command import Hazard
 from hub.errors import HubError
 from hub.ledger import Ledger
 from hub.model import Device
-from hub.site import Site
 
 Said = TypeVar("Said")
 _METERED = "energy_import"
@@ -52,10 +52,15 @@ class Intake:
     """
 
     def __init__(
-        self, *, ledger: Ledger, clock: Clock, taken: Callable[[Order], None] = lambda _: None
+        self,
+        *,
+        ledger: Ledger,
+        clock: Clock,
+        alarms: Alarms | None = None,
+        taken: Callable[[Order], None] = lambda _: None,
     ) -> None:
         self.counts: Counter[str] = Counter()
-        self.alarms = OrderAlarms(clock)
+        self.alarms = alarms or Alarms(clock)
         self.platforms: Mapping[str, Platform] = {}
         self._ledger = ledger
         self._clock = clock
@@ -65,12 +70,12 @@ class Intake:
         self._timezone: tzinfo = ZoneInfo("UTC")
         self._meters: Mapping[Room, str] = {}
 
-    def configure(self, site: Site, platforms: Mapping[str, Platform]) -> None:
-        """Go by this site and these platforms from now on. Raises ConfigError for the site's rules."""
-        self._rules = read_rules(site)
-        self.platforms = dict(platforms)
-        self._timezone = site.timezone
-        self._meters = meters_of(site.devices())
+    def configure(self, policies: Policies) -> None:
+        """Go by this site and its platforms from now on."""
+        self._rules = policies.rules
+        self.platforms = dict(policies.platforms)
+        self._timezone = policies.site.timezone
+        self._meters = meters_of(policies.site.devices())
 
     async def standard(self, headers: Mapping[str, str], body: bytes) -> Order:
         """The order of a notice in the standard form, on disk.

@@ -16,7 +16,7 @@ from decimal import Decimal, InvalidOperation
 from sqlalchemy import Connection, insert, select
 
 from hub import audit
-from hub.campus.accounts import BookError, Utility
+from hub.campus.accounts.accounts import BookError, Utility
 from hub.ledger.tables import prices
 
 MILLION = 1_000_000

@@ -1,0 +1,1 @@
+"""Rooms' money: who has how much, every movement of it, and what things cost."""

@@ -1,0 +1,1 @@
+"""Paid orders: taken from payment platforms, delivered once, and told to them."""

@@ -1,0 +1,53 @@
+"""What a site says of its services, read once and together: rules of prepaid rooms, payment platforms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from hub.campus.orders.platforms import Platform, read_platforms
+from hub.campus.prepaid.rules import Rules, read_rules
+from hub.errors import ConfigError, ConfigErrors
+from hub.site import Site
+
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policies:
+    """The site, and each table of its `policies` as its service needs it."""
+
+    site: Site
+    rules: Rules = field(default_factory=Rules)
+    platforms: Mapping[str, Platform] = field(default_factory=dict)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is paid here."""
+        return bool(self.platforms) or "prepaid" in self.site.policies
+
+
+def read_policies(site: Site) -> Policies:
+    """Every table with its keys and secrets from their files; raises ConfigErrors with every mistake."""
+    errors: list[ConfigError] = []
+    found = Policies(
+        site=site,
+        rules=_read(read_rules, site, Rules(), errors),
+        platforms=_read(read_platforms, site, {}, errors),
+    )
+    if errors:
+        raise ConfigErrors(tuple(errors))
+    return found
+
+
+def _read(
+    read: Callable[[Site], Read], site: Site, otherwise: Read, errors: list[ConfigError]
+) -> Read:
+    try:
+        return read(site)
+    except ConfigErrors as error:
+        errors += error.errors
+    except ConfigError as error:
+        errors.append(error)
+    return otherwise

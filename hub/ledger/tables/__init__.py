@@ -1,0 +1,37 @@
+"""The tables of the ledger. A change here needs a step in `migrations/versions`; a test compares the two.
+
+Times are UTC milliseconds, money is whole fen, structured values are canonical JSON text. Plain SQL only,
+so that the same tables and statements run on SQLite and on PostgreSQL.
+"""
+
+from hub.ledger.tables.accounts import accounts, balances, meterings, postings, prices, transactions
+from hub.ledger.tables.columns import metadata
+from hub.ledger.tables.commands import approvals, attempts, commands, frames, latches
+from hub.ledger.tables.inventory import bindings, credentials, devices, inventories
+from hub.ledger.tables.office import api_keys, audit, audit_head
+from hub.ledger.tables.orders import differences, orders, outbox
+
+__all__ = [
+    "commands",
+    "attempts",
+    "frames",
+    "approvals",
+    "latches",
+    "audit",
+    "audit_head",
+    "api_keys",
+    "inventories",
+    "devices",
+    "bindings",
+    "credentials",
+    "accounts",
+    "transactions",
+    "postings",
+    "balances",
+    "prices",
+    "meterings",
+    "orders",
+    "outbox",
+    "differences",
+    "metadata",
+]
