@@ -121,11 +121,26 @@ class Behaviour(StrEnum):
     AWAY = "away"  # not one byte gets through
     COUNTS = "counts"  # acknowledges, counts the purchase, and puts no money on
     PAYS = "pays"  # acknowledges, puts the money on, and does not count it
+    ANOTHER = "another"  # hears nothing, while another hand puts other money on
     FORGETS = "forgets"  # does it, starts anew without a word, and knows nothing of it
 
 
-SILENTLY = (Behaviour.SILENT, Behaviour.MUTE, Behaviour.LATE, Behaviour.FOREIGN, Behaviour.FORGETS)
-UNDONE = (Behaviour.SILENT, Behaviour.LIES, Behaviour.SLOW, Behaviour.FORGETS)
+SILENTLY = (
+    Behaviour.SILENT,
+    Behaviour.MUTE,
+    Behaviour.LATE,
+    Behaviour.FOREIGN,
+    Behaviour.FORGETS,
+    Behaviour.ANOTHER,
+)
+UNDONE = (
+    Behaviour.SILENT,
+    Behaviour.LIES,
+    Behaviour.SLOW,
+    Behaviour.FORGETS,
+    Behaviour.ANOTHER,
+)
+ANOTHERS_FEN = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -269,6 +284,8 @@ class ScriptedDriver:
             return Outcome(answer=Answer.REFUSED, reason="busy", frames=(frame,))
         if behaviour not in UNDONE:
             machine.do(command, clock.monotonic_s(), behaviour)
+        if behaviour is Behaviour.ANOTHER:
+            machine.buy(ANOTHERS_FEN)
         if behaviour in (Behaviour.LATE, Behaviour.TWICE, Behaviour.FOREIGN):
             name = "0" * 26 if behaviour is Behaviour.FOREIGN else command.id
             self._later(self._acknowledge(host, machine.name, name))
