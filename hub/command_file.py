@@ -292,7 +292,7 @@ def _check_rise(spec: CommandSpec, number: int, table: Table) -> None:
     count = spec.count
     proof = Expect(point=count.from_point, values=(ARGUMENT_MARK + count.name,)) if count else None
     if number > 1 or not count or count.plus != 1 or spec.confirm != (proof,):
-        hint = 'one line with rises, beside one for the count, which is from_point and plus = 1'
+        hint = "one line with rises, beside one for the count, which is from_point and plus = 1"
         raise table.wrong("confirm", f"{number} with rises", hint)
     if spec.repeat is not Repeat.VERIFY:
         raise table.wrong("repeat", str(spec.repeat), 'what rises is looked at: write "verify"')

@@ -2,7 +2,7 @@
 
     confirm = [
         { point = "purchase_count", equals = "@count" },
-        { point = "credit_money", rises = "@amount", from = "@balance", used = "@energy", alive = "voltage_l1" },
+        { point = "credit_money", rises = "@amount", from = "@balance", used = "@energy", alive = "…" },
     ]
 
 Between the two looks at a balance the meter also deducts what is used. How much that may be is bounded: by

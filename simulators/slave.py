@@ -102,6 +102,10 @@ class Slave:
         if isinstance(self.machine, Meter) and conduct in _LOSES:
             money, count = _LOSES[conduct]
             self.machine.lose(now_ms, money=money, count=count)
+        return self._said(answer, pdu, now_ms, conduct)
+
+    def _said(self, answer: Answer, pdu: bytes, now_ms: int, conduct: Conduct) -> Answer | None:
+        """What is heard of the answer to a write that was obeyed."""
         match conduct:
             case Conduct.REBOOTS | Conduct.FORGETS:
                 self._dark_until_ms = now_ms + _REBOOT_MS

@@ -40,7 +40,7 @@ METERS_A_LINK = 8
 BATCH_S = 0.5
 LOOK_S = 0.5
 SETTLE_S = 600.0  # a bound, not a wish: it is over when nothing is open any more
-FAULT_RATE = 0.02
+FAULT_RATE = 0.01
 # The first meters lie for ever, each in its own way.
 LIARS = (Conduct.ONLY_ANSWERS, Conduct.COUNTS_ONLY, Conduct.CREDITS_ONLY)
 _SECRET = b"the campus platform's own secret"

@@ -112,4 +112,5 @@ def test_only_count_and_balance_together_say_done_or_not_done(
 ) -> None:
     told = weigh(steps, found)
     assert told.shown is shown
-    assert (word in told.contradiction) and bool(word) is bool(told.contradiction)
+    assert word in told.contradiction
+    assert bool(word) is bool(told.contradiction)
