@@ -207,6 +207,22 @@ def test_a_meter_whose_display_stands_still_is_told_nothing(tmp_path: Path) -> N
     on_virtual_time(site, scene)
 
 
+def test_a_wall_clock_that_was_set_back_does_not_keep_a_meter_from_being_sold_to(
+    tmp_path: Path,
+) -> None:
+    site = Site(tmp_path)
+
+    async def scene(hub: Hub) -> None:
+        async with Desk(hub).open() as desk:
+            await desk.take("1")
+            await desk.until("1")
+            site.clock.ahead_ms = -3_600_000
+            await desk.take("2", deadline_s=300.0)
+            assert (await desk.until("2")).state is OrderState.DELIVERED
+
+    on_virtual_time(site, scene)
+
+
 def test_an_earlier_credit_that_comes_through_meanwhile_does_not_pass_for_the_next(
     tmp_path: Path,
 ) -> None:

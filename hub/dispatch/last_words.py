@@ -31,9 +31,10 @@ class LastWords:
     def hear(self, reading: Reading, device: Device, points: frozenset[str]) -> None:
         """Keep what is said of these points; what is doubtful is no word, and neither is an old one."""
         words = self._words.setdefault(device.id, _Words())
-        if reading.time_ms < words.time_ms:
-            return
-        if not self.of(device) or reading.values.get(ONLINE) is False:
+        believed = self.of(device)
+        if believed and reading.time_ms < words.time_ms:
+            return  # an old word; after a long silence a clock may have been set
+        if not believed or reading.values.get(ONLINE) is False:
             words.values.clear()
         words.time_ms, words.heard_s = reading.time_ms, self._clock.monotonic_s()
         for point in points:
