@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from simulators.conduct import Conduct
+from simulators.conduct import OF_BUSES, Conduct
 from simulators.dialects import DONE, Dialect, Request
 from simulators.faults import DeviceFaults
 from simulators.ledger import Deed, Diary
@@ -42,6 +42,7 @@ class Obedience:
             self._diary.record(now_ms, Deed.HEARD, {"verdict": "unreadable"})
             return [], False
         conduct = self._faults.bearing(now_ms).conduct
+        conduct = Conduct.OBEYS if conduct in OF_BUSES else conduct
         if request.name == REPORT and not request.refused and conduct is not Conduct.SILENT:
             return [], True
         if conduct is not Conduct.OBEYS:
