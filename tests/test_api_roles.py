@@ -76,13 +76,35 @@ ROUTES: list[tuple[str, str, frozenset[Role], str, dict[str, object] | None]] = 
     ("DELETE", "/v1/bindings/{binding}", INSTALLERS, f"/v1/bindings/{ID}", None),
     ("GET", "/v1/rooms/{building}/{room}/use", ALL, "/v1/rooms/B1/101/use", None),
     ("GET", "/v1/orders/{platform}/{number}", RESOLVERS, "/v1/orders/campus-pay/1", None),
+    ("GET", "/v1/orders", RESOLVERS, "", None),
+    (
+        "GET",
+        "/v1/orders/{platform}/{number}/history",
+        RESOLVERS,
+        "/v1/orders/campus-pay/1/history",
+        None,
+    ),
+    (
+        "POST",
+        "/v1/orders/{platform}/{number}/resolve",
+        RESOLVERS,
+        "/v1/orders/campus-pay/1/resolve",
+        {"outcome": "done", "note": "its display"},
+    ),
+    ("GET", "/v1/callbacks", RESOLVERS, "", None),
+    ("POST", "/v1/callbacks/{word}/again", RESOLVERS, f"/v1/callbacks/{ID}-1/again", None),
+    ("POST", "/v1/platforms/{platform}/ask", RESOLVERS, "/v1/platforms/campus-pay/ask", None),
     ("GET", "/v1/audit", ADMIN, "", None),
     ("GET", "/v1/keys", ADMIN, "", None),
     ("POST", "/v1/keys", ADMIN, "", KEY),
     ("DELETE", "/v1/keys/{key}", ADMIN, f"/v1/keys/{ID}", None),
 ]
 # Not by key: by a payment platform's signature.
-SIGNED = [("POST", "/v1/orders"), ("POST", "/v1/orders/alipay/{platform}")]
+SIGNED = [
+    ("POST", "/v1/orders"),
+    ("POST", "/v1/orders/alipay/{platform}"),
+    ("GET", "/v1/orders/query"),
+]
 CASES = [
     pytest.param(method, path or route, role, role in allowed, body, id=f"{method} {route} {role}")
     for method, route, allowed, path, body in ROUTES

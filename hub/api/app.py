@@ -16,6 +16,7 @@ from hub.api import (
     inventory,
     live,
     orders,
+    orders_desk,
     payments,
     wire,
 )
@@ -30,6 +31,7 @@ _ROUTERS = (
     live.router,
     wire.router,
     orders.router,
+    orders_desk.router,
     payments.router,
     credentials.router,
     inventory.router,

@@ -18,6 +18,7 @@ from hub.cli import (
     inventory,
     labels,
     office,
+    orders,
     read,
     run,
     scan,
@@ -62,6 +63,7 @@ app.command("fire-reset")(alarms.fire_reset)
 app.command("resolve")(tell.resolve)
 app.add_typer(office.audit_app, name="audit")
 app.add_typer(office.keys_app, name="keys")
+app.add_typer(orders.app, name="order")
 app.command("import")(sheets.import_)
 app.command("export")(sheets.export)
 app.command("labels")(labels.labels)

@@ -104,6 +104,17 @@ class Intake:
         notice = await self._read(platform, lambda: alipay_notice(platform, form))
         return None if notice is None else await self.take(notice)
 
+    async def question(self, headers: Mapping[str, str], target: bytes) -> Platform:
+        """The platform that signed a question, which is its own and of now: `target` is `GET path?query`.
+
+        It is signed as a notice is, and answered once, as a notice is taken. Raises NotSigned or StoreError.
+        """
+        seal = seal_of(headers)
+        platform = self._signer(seal, target)
+        await self._check_time(seal.time_s)
+        with self._replays.once((platform.name, seal.id, seal.time_s), self._clock.monotonic_s()):
+            return platform
+
     async def take(self, notice: Notice, cause: str = "notice") -> Order:
         """The order of a platform's own word, on disk; the first one whenever the same is said again.
 
