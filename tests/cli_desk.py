@@ -1,0 +1,30 @@
+"""The command line against an API of this process: no second process is started."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from typer.testing import CliRunner, Result
+
+from hub.cli.main import app
+from tests.api_site import ApiSite, listening
+
+WIDE: Mapping[str, str] = {"COLUMNS": "250"}
+
+
+async def dormhub(site: ApiSite, folder: Path, *arguments: str, who: str = "admin") -> Result:
+    """What `dormhub` says to these arguments, with the key of this role.
+
+    `folder` is a configuration folder of a site; its `hub.toml` is written.
+    """
+    async with listening(site) as (host, port):
+        (folder / "hub.toml").write_text(f'[api]\nlisten = "{host}:{port}"\n')
+        told = {**WIDE, "DORMHUB_CONFIG": str(folder), "DORMHUB_KEY": site.keys[who]}
+        return await asyncio.to_thread(_invoke, arguments, told)
+
+
+def _invoke(arguments: tuple[str, ...], told: Mapping[str, str]) -> Result:
+    return CliRunner(env={**os.environ, **told}).invoke(app, list(arguments))
