@@ -27,6 +27,7 @@ CREDIT: dict[str, object] = {
 }
 CREDENTIAL: dict[str, object] = {"kind": "password", "devices": ["washer-1"]}
 BINDING: dict[str, object] = {"device": "meter-1", "building": "B1", "room": "101", "from_ms": 1}
+ACCOUNT = "/v1/accounts/B1/101/electricity"
 KEY: dict[str, object] = {"name": "new", "role": "viewer"}
 
 # method, route, who may, an example's path and body
@@ -94,6 +95,35 @@ ROUTES: list[tuple[str, str, frozenset[Role], str, dict[str, object] | None]] = 
     ("GET", "/v1/callbacks", RESOLVERS, "", None),
     ("POST", "/v1/callbacks/{word}/again", RESOLVERS, f"/v1/callbacks/{ID}-1/again", None),
     ("POST", "/v1/platforms/{platform}/ask", RESOLVERS, "/v1/platforms/campus-pay/ask", None),
+    ("GET", "/v1/accounts", RESOLVERS, "", None),
+    ("GET", "/v1/accounts/{building}/{room}/{utility}", RESOLVERS, ACCOUNT, None),
+    (
+        "GET",
+        "/v1/accounts/{building}/{room}/{utility}/statement",
+        RESOLVERS,
+        f"{ACCOUNT}/statement",
+        None,
+    ),
+    (
+        "POST",
+        "/v1/accounts/{building}/{room}/{utility}/corrections",
+        RESOLVERS,
+        f"{ACCOUNT}/corrections",
+        {"amount": 1, "reason": "a mistake"},
+    ),
+    ("GET", "/v1/transactions", RESOLVERS, "", None),
+    ("GET", "/v1/meterings/held", RESOLVERS, "", None),
+    (
+        "POST",
+        "/v1/meterings/{binding}/release",
+        RESOLVERS,
+        f"/v1/meterings/{ID}/release",
+        {"counter": 1, "reason": "seen"},
+    ),
+    ("POST", "/v1/books/check", RESOLVERS, "", None),
+    ("GET", "/v1/prices", RESOLVERS, "", None),
+    ("POST", "/v1/prices", RESOLVERS, "", {"from_day": "2030-01-01", "yuan": "0.5"}),
+    ("POST", "/v1/allowance", RESOLVERS, "", None),
     ("GET", "/v1/audit", ADMIN, "", None),
     ("GET", "/v1/keys", ADMIN, "", None),
     ("POST", "/v1/keys", ADMIN, "", KEY),

@@ -8,8 +8,10 @@ from fastapi.security import HTTPBearer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hub.api import (
+    accounts,
     admin,
     bindings,
+    bookkeeping,
     credentials,
     devices,
     health,
@@ -32,6 +34,8 @@ _ROUTERS = (
     wire.router,
     orders.router,
     orders_desk.router,
+    accounts.router,
+    bookkeeping.router,
     payments.router,
     credentials.router,
     inventory.router,

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from hub.cli import (
+    accounts,
     alarms,
     backup,
     bindings,
@@ -19,6 +20,7 @@ from hub.cli import (
     labels,
     office,
     orders,
+    prices,
     read,
     run,
     scan,
@@ -64,6 +66,8 @@ app.command("resolve")(tell.resolve)
 app.add_typer(office.audit_app, name="audit")
 app.add_typer(office.keys_app, name="keys")
 app.add_typer(orders.app, name="order")
+app.add_typer(accounts.app, name="account")
+app.add_typer(prices.app, name="price")
 app.command("import")(sheets.import_)
 app.command("export")(sheets.export)
 app.command("labels")(labels.labels)
