@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +18,8 @@ from hub.api import make_app
 from hub.auth import Role
 from hub.campus.accounts import books
 from hub.campus.accounts.accounts import Room, Unit
+from hub.campus.orders import orders
+from hub.campus.orders.orders import Order, OrderState
 from hub.campus.policies import read_policies
 from hub.campus.service import Campus
 from hub.inventory.keeper import Keeper
@@ -61,6 +65,20 @@ class AccountSite:
         """What the ledger says."""
         return await self.api.parts.ledger.read(query)
 
+    async def delivered(self, order: Order) -> Order:
+        """The order once it is delivered."""
+        delivering = asyncio.create_task(self.campus.delivery.run(), name="delivery")
+        try:
+            async with asyncio.timeout(20):
+                while (now := await self.ask(partial(orders.by_id, id=order.id))) is None or (
+                    now.state is not OrderState.DELIVERED
+                ):
+                    await asyncio.sleep(0)
+        finally:
+            delivering.cancel()
+            await asyncio.wait([delivering])
+        return now
+
     async def balance(self, room: Room, unit: Unit = Unit.FEN) -> int:
         """What a room has."""
         return await self.ask(lambda connection: books.balance(connection, room.account, unit))
@@ -86,7 +104,9 @@ async def account_site(
             registry=api.parts.registry,
             refresh=api.parts.refresh,
         )
-        campus.configure(read_policies(load_site(config)))
+        site_now = load_site(config)
+        api.parts.registry.configure(site_now.links)
+        campus.configure(read_policies(site_now))
         api.parts = replace(api.parts, campus=campus, keeper=keeper)
         api.app = make_app(api.parts)
         yield AccountSite(api=api, campus=campus, clock=clock, folder=config)

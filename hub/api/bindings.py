@@ -13,8 +13,9 @@ from hub.api.problems import NOT_FOUND, FieldProblem, Problem
 from hub.api.rights import EVERYONE, INSTALLERS, Who, allow
 from hub.api.shapes import Asked, DeviceId, Given, Shown, TimeMs
 from hub.auth import EVERYWHERE
+from hub.campus.accounts.accounts import Room, Utility
 from hub.inventory.bindings import Binding, Chosen, Figure, find_bindings
-from hub.inventory.counts import UNIT, meter_of, meters_of
+from hub.inventory.counts import meter_of, meters_of, unit_of
 from hub.inventory.figures import in_turns
 from hub.inventory.installed import known_devices
 from hub.inventory.late import Entry, Misfit, Overlap, Planned, Wish, end_binding
@@ -77,6 +78,7 @@ class UseAsked(Asked):
     until_ms: TimeMs | None = None
     by: By = By.ALL
     circuit: _Text = ""
+    utility: Utility = Utility.ELECTRICITY
 
 
 class FigureShown(Shown):
@@ -251,9 +253,9 @@ async def get_use(
     names = {binding.device for binding in found}
     products = partial(known_devices, names=names, profiles=parts.keeper.site.profiles)
     devices = await parts.ledger.read(products)
-    meters = meters_of(names, devices, await parts.journal.latest(names))
+    meters = meters_of(names, devices, await parts.journal.latest(names), asked.utility)
     use = await in_turns(reckon(parts.journal.query, found, meters, moments))
-    return _use(building, room, use)
+    return _use(Room(building=building, room=room, utility=asked.utility), use)
 
 
 def _place(parts: ApiParts, given: BindingGiven) -> Place:
@@ -298,11 +300,11 @@ def _moments(parts: ApiParts, asked: UseAsked) -> tuple[int, ...]:
     return edges(start_ms, end_ms, asked.by, parts.keeper.site.timezone)
 
 
-def _use(building: str, room: str, use: Use) -> UseShown:
+def _use(room: Room, use: Use) -> UseShown:
     return UseShown(
-        building=building,
-        room=room,
-        unit=UNIT,
+        building=room.building,
+        room=room.room,
+        unit=unit_of(room.utility),
         used=use.used,
         estimated=use.estimated,
         slices=[SliceShown.model_validate(one, from_attributes=True) for one in use.slices],

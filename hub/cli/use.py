@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from hub.campus.accounts.accounts import Utility
 from hub.cli.bindings import config_place, place_of
 from hub.cli.moments import local, moment_ms
 from hub.cli.options import DEFAULT_CONFIG, BuildingOption, ConfigOption, JsonOption
@@ -19,7 +20,7 @@ from hub.clock import SystemClock
 from hub.config import load_config
 from hub.errors import ConfigError
 from hub.inventory.bindings import Binding, Chosen, find_bindings
-from hub.inventory.counts import UNIT, Meter, meters_of
+from hub.inventory.counts import Meter, meters_of, unit_of
 from hub.inventory.installed import known_devices, running_site
 from hub.inventory.use import By, Use, edges, reckon
 from hub.journal import JournalReader
@@ -54,6 +55,7 @@ def use(
     ] = "24h",
     until: Annotated[str, typer.Option(help="Likewise; now when not given.")] = "0m",
     by: Annotated[By, typer.Option(help="How finely.")] = By.ALL,
+    utility: Annotated[Utility, typer.Option(help="Of what.")] = Utility.ELECTRICITY,
     json: JsonOption = False,
 ) -> None:
     """What a room used, by the devices that were bound to it; `~` marks an estimate.
@@ -86,8 +88,8 @@ def use(
     moments = edges(start_ms, end_ms, by, site.timezone)
     with JournalReader(load_config(config).data / "journal.db") as reader:
         try:
-            meters = meters_of(names, devices, reader.latest(names))
-            rows = list(_rows(reader, found, meters, moments))
+            meters = meters_of(names, devices, reader.latest(names), utility)
+            rows = list(_rows(reader, found, meters, moments, unit_of(utility)))
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_STOPPED) from None
     _print(rows, site, json=json)
@@ -98,6 +100,7 @@ def _rows(
     found: list[Binding],
     meters: Mapping[str, Meter],
     moments: tuple[int, ...],
+    unit: str,
 ) -> Iterator[UseRow]:
     rooms: dict[tuple[str, str], list[Binding]] = {}
     for binding in found:
@@ -107,10 +110,10 @@ def _rows(
     work = track(sorted(rooms), description="rooms", console=shown, transient=True, disable=silent)
     for building, room in work:
         told = _finished(reckon(reader.query, rooms[building, room], meters, moments))
-        yield from _room_rows(building, room, told)
+        yield from _room_rows(building, room, told, unit)
 
 
-def _room_rows(building: str, room: str, told: Use) -> Iterator[UseRow]:
+def _room_rows(building: str, room: str, told: Use, unit: str) -> Iterator[UseRow]:
     for one in told.slices:
         yield UseRow(
             building=building,
@@ -118,7 +121,7 @@ def _room_rows(building: str, room: str, told: Use) -> Iterator[UseRow]:
             start_ms=one.start_ms,
             end_ms=one.end_ms,
             used=one.used,
-            unit=UNIT,
+            unit=unit,
             estimated=one.estimated,
         )
 
@@ -137,9 +140,9 @@ def _print(rows: list[UseRow], site: Site, *, json: bool) -> None:
         for row in rows:
             sys.stdout.write(msgspec.json.encode(row).decode() + "\n")
         return
-    table = Table("room", "after", "until", f"used ({UNIT})")
+    table = Table("room", "after", "until", "used")
     for row in rows:
         span = local(row.start_ms, site.timezone), local(row.end_ms, site.timezone)
         mark = "~" if row.estimated else ""
-        table.add_row(f"{row.building}/{row.room}", *span, f"{mark}{row.used}")
+        table.add_row(f"{row.building}/{row.room}", *span, f"{mark}{row.used} {row.unit}")
     Console().print(table)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, tzinfo
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from hub.campus.accounts.accounts import Room, Utility
+from hub.campus.accounts.accounts import Room
 from hub.campus.alarms import Alarms
 from hub.campus.orders import orders
 from hub.campus.orders.notices import NoticeError, alipay_notice, form_of, standard_notice
@@ -25,15 +25,13 @@ from hub.campus.orders.signatures import (
     seal_of,
 )
 from hub.campus.policies import Policies
+from hub.campus.prepaid.meters import paid_meters
 from hub.campus.prepaid.rules import Rules
 from hub.clock import Clock
-from hub.command import Hazard
 from hub.errors import HubError
 from hub.ledger import Ledger
-from hub.model import Device
 
 Said = TypeVar("Said")
-_METERED = "energy_import"
 _CLOCK = "clock"
 
 
@@ -75,7 +73,7 @@ class Intake:
         self._rules = policies.rules
         self.platforms = dict(policies.platforms)
         self._timezone = policies.site.timezone
-        self._meters = meters_of(policies.site.devices())
+        self._meters = paid_meters(policies.site.devices())
 
     async def standard(self, headers: Mapping[str, str], body: bytes) -> Order:
         """The order of a notice in the standard form, on disk.
@@ -186,16 +184,3 @@ class Intake:
         await self._ledger.run(
             lambda connection: orders.alarm(connection, key, "refused", said, act)
         )
-
-
-def meters_of(devices: Iterable[Device]) -> dict[Room, str]:
-    """The device that a room's payments are for: one that takes credit before one that only counts."""
-    found: dict[Room, tuple[bool, str]] = {}
-    for device in devices:
-        place, profile = device.place, device.profile
-        counts_only = all(spec.hazard is not Hazard.CREDIT for spec in profile.commands.values())
-        if not place.room or (counts_only and _METERED not in profile.points):
-            continue
-        room = Room(building=place.building, room=place.room, utility=Utility.ELECTRICITY)
-        found[room] = min(found.get(room, (True, device.id)), (counts_only, device.id))
-    return {room: device for room, (_, device) in found.items()}
