@@ -77,6 +77,9 @@ ROUTES: list[tuple[str, str, frozenset[Role], str, dict[str, object] | None]] = 
     ("DELETE", "/v1/bindings/{binding}", INSTALLERS, f"/v1/bindings/{ID}", None),
     ("GET", "/v1/rooms/{building}/{room}/use", ALL, "/v1/rooms/B1/101/use", None),
     ("GET", "/v1/orders/{platform}/{number}", RESOLVERS, "/v1/orders/campus-pay/1", None),
+    ("GET", "/v1/use/ranking", ALL, "", None),
+    ("GET", "/v1/sharing", RESOLVERS, "/v1/sharing?building=B1&month=2026-10", None),
+    ("POST", "/v1/sharing", RESOLVERS, "", {"building": "B1", "month": "2026-10"}),
     ("GET", "/v1/orders", RESOLVERS, "", None),
     (
         "GET",

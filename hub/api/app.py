@@ -20,6 +20,7 @@ from hub.api import (
     orders,
     orders_desk,
     payments,
+    use,
     wire,
 )
 from hub.api.document import document
@@ -40,6 +41,7 @@ _ROUTERS = (
     credentials.router,
     inventory.router,
     bindings.router,
+    use.router,
     health.router,
     admin.router,
 )

@@ -32,6 +32,8 @@ LONG_ANSWERS_S = {  # ten thousand devices on a small box
     "/v1/inventory/apply": 180.0,
     "/v1/allowance": 180.0,
     "/v1/books/check": 180.0,
+    "/v1/use/ranking": 180.0,
+    "/v1/sharing": 180.0,
 }
 READ_TIMEOUT_S = 10.0  # a client that takes nothing for so long is given up
 _HEADERS = {

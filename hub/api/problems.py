@@ -19,6 +19,7 @@ from hub.campus.orders.notices import NoticeError
 from hub.campus.orders.orders import OrderError
 from hub.campus.orders.platform_list import ListError
 from hub.campus.orders.signatures import NotSigned
+from hub.campus.sharing.report import NoFeeder
 from hub.commands import CommandError, Refusal
 from hub.errors import ConfigError, HubError, StoreError
 from hub.safety import StillAlarm
@@ -88,6 +89,7 @@ _AS_THINGS_STAND: Mapping[type[HubError], str] = {
     OrderError: "conflict",
     BookError: "not-booked",
     ListError: "platform",
+    NoFeeder: "no-feeder",
 }
 # Said in the same words whether there is none or this key may not know.
 _SAME_WORDS = {
@@ -130,7 +132,7 @@ def problem_of(error: Exception) -> Problem:
             return _not_taken(error)
         case TooManyChecks():
             return Problem(429, "too-many", "too many unknown keys are being checked")
-        case StillAlarm() | OrderError() | BookError() | ListError():
+        case StillAlarm() | OrderError() | BookError() | ListError() | NoFeeder():
             return Problem(409, _AS_THINGS_STAND[type(error)], str(error))
         case StoreError():
             return Problem(503, "store", "the hub cannot use its store now; nothing was taken")

@@ -24,6 +24,7 @@ from hub.cli import (
     read,
     run,
     scan,
+    share,
     sheets,
     show,
     tell,
@@ -68,6 +69,7 @@ app.add_typer(office.keys_app, name="keys")
 app.add_typer(orders.app, name="order")
 app.add_typer(accounts.app, name="account")
 app.add_typer(prices.app, name="price")
+app.add_typer(share.app, name="share")
 app.command("import")(sheets.import_)
 app.command("export")(sheets.export)
 app.command("labels")(labels.labels)

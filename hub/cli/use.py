@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -16,19 +17,24 @@ from hub.campus.accounts.accounts import Utility
 from hub.cli.bindings import config_place, place_of
 from hub.cli.moments import local, moment_ms
 from hub.cli.options import DEFAULT_CONFIG, BuildingOption, ConfigOption, JsonOption
+from hub.cli.reports import tell_rows, write_rows
 from hub.clock import SystemClock
 from hub.config import load_config
 from hub.errors import ConfigError
 from hub.inventory.bindings import Binding, Chosen, find_bindings
 from hub.inventory.counts import Meter, meters_of, unit_of
 from hub.inventory.installed import known_devices, running_site
+from hub.inventory.ranking import Level, Ranked, ranked, use_of_rooms
 from hub.inventory.use import By, Use, edges, reckon
 from hub.journal import JournalReader
 from hub.ledger import open_reader
 from hub.model import Place
+from hub.sheets.saving import check_out
 from hub.site import Site
 
 EXIT_STOPPED = 130
+_RANKED = ("rank", "building", "floor", "room", "used", "rooms", "estimated")
+_USED = ("building", "room", "start_ms", "end_ms", "used", "unit", "estimated")
 Result = TypeVar("Result")
 
 
@@ -56,6 +62,10 @@ def use(
     until: Annotated[str, typer.Option(help="Likewise; now when not given.")] = "0m",
     by: Annotated[By, typer.Option(help="How finely.")] = By.ALL,
     utility: Annotated[Utility, typer.Option(help="Of what.")] = Utility.ELECTRICITY,
+    rank: Annotated[bool, typer.Option("--rank", help="Who used most, in order.")] = False,
+    of: Annotated[Level, typer.Option(help="With --rank: of what.")] = Level.ROOM,
+    top: Annotated[int, typer.Option(help="With --rank: so many; 0: all.", min=0)] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write a .csv or .xlsx file.")] = None,
     json: JsonOption = False,
 ) -> None:
     """What a room used, by the devices that were bound to it; `~` marks an estimate.
@@ -65,8 +75,9 @@ def use(
     site = running_site(config_place(config), config)
     known = site.buildings.find(building)
     where = place_of(room, site) if room else Place(building=known.id if known else building)
-    if not where.building or (room and building):
-        hint = "name a room, or --building"
+    check_out(out, config)
+    if (not where.building and not rank) or (room and (building or rank)):
+        hint = "name a room, or --building; with --rank no room"
         raise ConfigError(file="command line", key="room", found="nothing, or both", hint=hint)
     now_ms = SystemClock().now_ms()
     start_ms = moment_ms(since, site.timezone, now_ms, key="--since")
@@ -85,14 +96,34 @@ def use(
         found = find_bindings(connection, chosen)
         names = {binding.device for binding in found}
         devices = known_devices(connection, names, site.profiles)
-    moments = edges(start_ms, end_ms, by, site.timezone)
+    moments = edges(start_ms, end_ms, By.ALL if rank else by, site.timezone)
     with JournalReader(load_config(config).data / "journal.db") as reader:
         try:
             meters = meters_of(names, devices, reader.latest(names), utility)
-            rows = list(_rows(reader, found, meters, moments, unit_of(utility)))
+            if rank:
+                order = _finished(_ranking(reader, found, meters, moments, site, of))
+            else:
+                rows = list(_rows(reader, found, meters, moments, unit_of(utility)))
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_STOPPED) from None
-    _print(rows, site, json=json)
+    if rank:
+        tell_rows(order[: top or None], _RANKED, config=config, out=out, json=json)
+    elif out is not None:
+        write_rows(out, rows, _USED, config=config)
+    else:
+        _print(rows, site, json=json)
+
+
+def _ranking(
+    reader: JournalReader,
+    found: list[Binding],
+    meters: Mapping[str, Meter],
+    moments: tuple[int, ...],
+    site: Site,
+    of: Level,
+) -> Generator[None, None, list[Ranked]]:
+    uses = yield from use_of_rooms(reader.query, found, meters, moments, site.buildings)
+    return ranked(uses, of)
 
 
 def _rows(
