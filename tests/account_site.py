@@ -86,10 +86,14 @@ class AccountSite:
 
 @asynccontextmanager
 async def account_site(
-    folder: Path, *rows: str, site: str = SITE, policy: str = PREPAID
+    folder: Path,
+    *rows: str,
+    site: str = SITE,
+    policy: str = PREPAID,
+    start_ms: int = MORNING_MS,
 ) -> AsyncIterator[AccountSite]:
-    """The devices of these rows, applied through the API, in the morning of a Monday; nothing read yet."""
-    clock = VirtualClock(start_ms=MORNING_MS)
+    """The devices of these rows, applied in the morning of a Monday, or then; nothing read yet."""
+    clock = VirtualClock(start_ms=start_ms)
     async with api_site(folder) as api:
         config = write_building(folder / "config", *rows, site=site + policy)
         api.parts = replace(api.parts, clock=clock)

@@ -18,12 +18,13 @@ WIDE: Mapping[str, str] = {"COLUMNS": "250"}
 async def dormhub(site: ApiSite, folder: Path, *arguments: str, who: str = "admin") -> Result:
     """What `dormhub` says to these arguments, with the key of this role.
 
-    `folder` is a configuration folder of a site; its `hub.toml` is written.
+    `folder` is a configuration folder beside the site's databases; its `hub.toml` is written.
     """
     async with listening(site) as (host, port):
-        (folder / "hub.toml").write_text(f'[api]\nlisten = "{host}:{port}"\n')
-        told = {**WIDE, "DORMHUB_CONFIG": str(folder), "DORMHUB_KEY": site.keys[who]}
-        return await asyncio.to_thread(_invoke, arguments, told)
+        told = f'data = "{folder.parent}"\n[api]\nlisten = "{host}:{port}"\n'
+        (folder / "hub.toml").write_text(told)
+        around = {**WIDE, "DORMHUB_CONFIG": str(folder), "DORMHUB_KEY": site.keys[who]}
+        return await asyncio.to_thread(_invoke, arguments, around)
 
 
 def _invoke(arguments: tuple[str, ...], told: Mapping[str, str]) -> Result:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
+import openpyxl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub import Reading
+from hub import Reading, SystemClock
 from hub.auth import Role
 from hub.campus.accounts import books
 from hub.campus.accounts.accounts import Room
@@ -144,6 +146,31 @@ async def test_the_ranking_is_told_over_the_api_and_by_the_command_line(
     assert [(one["floor"], one["used"], one["estimated"]) for one in top] == [("1", 150_001, 0)]
     assert (await site.get(f"/v1/use/ranking?{span}", "operator of B2")).json()["ranking"] == []
     assert (await site.get("/v1/use/ranking?since_ms=0")).status_code == 422
+
+
+async def test_the_command_line_ranks_beside_the_hub_and_writes_a_sheet(tmp_path: Path) -> None:
+    start_ms = SystemClock().now_ms() - 3 * 86_400_000  # what is to come has no use
+    async with account_site(tmp_path, start_ms=start_ms) as site:
+        for hours in (1, 25):
+            moment = datetime.fromtimestamp(start_ms / 1000 + hours * 3_600, ZONE)
+            await pass_to(site, moment, m_1=hours * 4_000, m_2=hours * 100, m_3=hours * 100)
+        sheet = tmp_path / "ranking.xlsx"
+        ranking = ("use", "--building", "B1", "--rank", "--since", "4d")
+        said = await dormhub(site.api, site.folder, *ranking, "--top", "2", "--json")
+        floors = (*ranking, "--of", "floor", "--out", str(sheet))
+        written = await dormhub(site.api, site.folder, *floors)
+        both = await dormhub(site.api, site.folder, "use", "B1/101", "--rank")
+    rows = [json.loads(line) for line in said.stdout.splitlines() if line.startswith("{")]
+    assert [(row["rank"], row["room"], row["used"]) for row in rows] == [
+        (1, "101", 96_000),
+        (2, "102", 2_400),
+    ]
+    assert written.exit_code == 0, written.output
+    page = openpyxl.load_workbook(sheet).active
+    assert page is not None
+    found = list(page.iter_rows(values_only=True))
+    assert found[1][:6] == (1, "B1", "1", None, 98_400, 2)
+    assert both.exit_code != 0
 
 
 async def test_a_feeder_less_its_rooms_is_common_and_its_shares_add_up(site: AccountSite) -> None:
