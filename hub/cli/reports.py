@@ -62,21 +62,6 @@ def write_rows(path: Path, rows: Sequence[object], columns: Sequence[str], *, co
     typer.echo(f"{len(rows)} rows in {path}")
 
 
-def tell_rows(
-    rows: Sequence[object],
-    columns: Sequence[str],
-    *,
-    config: Path,
-    out: Path | None,
-    json: bool,
-) -> None:
-    """These rows in the file that was named, or else shown."""
-    if out is None:
-        print_rows(rows, columns, json=json)
-    else:
-        write_rows(out, rows, columns, config=config)
-
-
 def _figure(value: object) -> Figure:
     return value if isinstance(value, int) and not isinstance(value, bool) else _text(value)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -17,7 +16,7 @@ from hub.campus.accounts.accounts import Utility
 from hub.cli.bindings import config_place, place_of
 from hub.cli.moments import local, moment_ms
 from hub.cli.options import DEFAULT_CONFIG, BuildingOption, ConfigOption, JsonOption
-from hub.cli.reports import tell_rows, write_rows
+from hub.cli.reports import print_rows, write_rows
 from hub.clock import SystemClock
 from hub.config import load_config
 from hub.errors import ConfigError
@@ -73,18 +72,9 @@ def use(
     Beside a running hub, or without. Exit code 2: mistakes; 130: stopped by Ctrl-C.
     """
     site = running_site(config_place(config), config)
-    known = site.buildings.find(building)
-    where = place_of(room, site) if room else Place(building=known.id if known else building)
     check_out(out, config)
-    if (not where.building and not rank) or (room and (building or rank)):
-        hint = "name a room, or --building; with --rank no room"
-        raise ConfigError(file="command line", key="room", found="nothing, or both", hint=hint)
-    now_ms = SystemClock().now_ms()
-    start_ms = moment_ms(since, site.timezone, now_ms, key="--since")
-    end_ms = min(now_ms, moment_ms(until, site.timezone, now_ms, key="--until"))
-    if start_ms >= end_ms:
-        hint = "it must lie before --until and now"
-        raise ConfigError(file="command line", key="--since", found=f"found {since!r}", hint=hint)
+    start_ms, end_ms = _span_ms(since, until, site)
+    where = _where(room, building, site, rank=rank)
     chosen = Chosen(
         building=where.building,
         room=where.room,
@@ -97,33 +87,44 @@ def use(
         names = {binding.device for binding in found}
         devices = known_devices(connection, names, site.profiles)
     moments = edges(start_ms, end_ms, By.ALL if rank else by, site.timezone)
+    uses: list[UseRow] = []
+    order: list[Ranked] = []
     with JournalReader(load_config(config).data / "journal.db") as reader:
         try:
             meters = meters_of(names, devices, reader.latest(names), utility)
             if rank:
-                order = _finished(_ranking(reader, found, meters, moments, site, of))
+                work = use_of_rooms(reader.query, found, meters, moments, site.buildings)
+                order = ranked(_finished(work), of)[: top or None]
             else:
-                rows = list(_rows(reader, found, meters, moments, unit_of(utility)))
+                uses = list(_rows(reader, found, meters, moments, unit_of(utility)))
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_STOPPED) from None
-    if rank:
-        tell_rows(order[: top or None], _RANKED, config=config, out=out, json=json)
-    elif out is not None:
-        write_rows(out, rows, _USED, config=config)
+    told: Sequence[object] = order if rank else uses
+    if out is not None:
+        write_rows(out, told, _RANKED if rank else _USED, config=config)
+    elif rank or json:
+        print_rows(told, _RANKED, json=json)
     else:
-        _print(rows, site, json=json)
+        _print(uses, site)
 
 
-def _ranking(
-    reader: JournalReader,
-    found: list[Binding],
-    meters: Mapping[str, Meter],
-    moments: tuple[int, ...],
-    site: Site,
-    of: Level,
-) -> Generator[None, None, list[Ranked]]:
-    uses = yield from use_of_rooms(reader.query, found, meters, moments, site.buildings)
-    return ranked(uses, of)
+def _where(room: str, building: str, site: Site, *, rank: bool) -> Place:
+    known = site.buildings.find(building)
+    where = place_of(room, site) if room else Place(building=known.id if known else building)
+    if (not where.building and not rank) or (room and (building or rank)):
+        hint = "name a room, or --building; with --rank no room"
+        raise ConfigError(file="command line", key="room", found="nothing, or both", hint=hint)
+    return where
+
+
+def _span_ms(since: str, until: str, site: Site) -> tuple[int, int]:
+    now_ms = SystemClock().now_ms()
+    start_ms = moment_ms(since, site.timezone, now_ms, key="--since")
+    end_ms = min(now_ms, moment_ms(until, site.timezone, now_ms, key="--until"))
+    if start_ms >= end_ms:
+        hint = "it must lie before --until and now"
+        raise ConfigError(file="command line", key="--since", found=f"found {since!r}", hint=hint)
+    return start_ms, end_ms
 
 
 def _rows(
@@ -166,11 +167,7 @@ def _finished(work: Generator[None, None, Result]) -> Result:
             return result
 
 
-def _print(rows: list[UseRow], site: Site, *, json: bool) -> None:
-    if json:
-        for row in rows:
-            sys.stdout.write(msgspec.json.encode(row).decode() + "\n")
-        return
+def _print(rows: Sequence[UseRow], site: Site) -> None:
     table = Table("room", "after", "until", "used")
     for row in rows:
         span = local(row.start_ms, site.timezone), local(row.end_ms, site.timezone)
