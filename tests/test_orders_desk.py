@@ -19,11 +19,12 @@ from hub.campus.orders import orders
 from hub.campus.orders.desk import Chosen, find_orders
 from hub.campus.orders.orders import Act, Notice, Order, OrderState
 from hub.campus.orders.outbox import SCHEDULE_S
+from hub.campus.policies import read_policies
 from hub.ledger import open_ledger
 from simulators.platform import Payment
 from tests.cli_desk import dormhub
 from tests.inline import Inline
-from tests.order_site import OrderDesk, order_desk
+from tests.order_site import PLATFORMS, OrderDesk, order_desk, write_secret
 from tests.test_campus_delivery import ROOM
 from tests.virtual_loop import run_virtual
 
@@ -206,6 +207,24 @@ async def test_a_platform_gets_no_word_of_another_ones_order(desk: OrderDesk) ->
     other, none = await question(desk, "number=G1"), await question(desk, "number=X1", id="q2")
     assert (other.status_code, none.status_code) == (404, 404)
     assert other.content == none.content
+
+
+async def test_a_platform_of_another_form_asks_with_the_secret_it_has(
+    desk: OrderDesk, tmp_path: Path
+) -> None:
+    secret = bytes(range(1, 33))
+    write_secret(tmp_path / "gateway.key", secret)
+    gateway = {**PLATFORMS["gateway"], "secrets": ["gateway.key"]}
+    site = replace(desk.site, policies={"platforms": {**PLATFORMS, "gateway": gateway}})
+    desk.campus.configure(read_policies(site))
+    await desk.intake.take(Notice(platform="gateway", number="G1", room=ROOM, amount_fen=100))
+    target = "/v1/orders/query?number=G1"
+    headers = replace(desk.platform, secret=secret).seal("q1", f"GET {target}".encode())
+    async with desk.api.client("nobody") as client:
+        answer = await client.get(target, headers=headers)
+        notice = await client.post("/v1/orders", content=target, headers=headers)
+    assert (answer.status_code, answer.json()["amount_fen"]) == (200, 100)
+    assert notice.status_code == 401
 
 
 async def test_a_question_that_is_not_signed_is_refused_to_the_byte_like_every_other(

@@ -202,6 +202,12 @@ async def test_a_share_is_charged_once_for_its_place_and_month(site: AccountSite
     assert (first.json()["fresh"], again.json()["fresh"]) == (True, False)
     assert first.json()["fen"] == again.json()["fen"]
     assert await site.balance(ROOM) == -first.json()["fen"]["101"]
+    (row,) = [
+        row
+        for row in (await site.get("/v1/audit?limit=1000", Role.ADMIN)).json()["rows"]
+        if row["subject"] == "share/electricity/B1/1/2026-12"
+    ]
+    assert (row["action"], row["cause"]) == ("booked", "9999 of 160000 Wh by use")
     other_way = await site.post("/v1/sharing", {**body, "by": "equal"})
     assert other_way.json()["number"] == first.json()["number"]
     whole = await site.post("/v1/sharing", MONTH)

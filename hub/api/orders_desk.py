@@ -118,10 +118,18 @@ async def list_orders(parts: Parts, who: Who, asked: Annotated[OrdersAsked, Quer
     building = asked.building if who.place == EVERYWHERE else who.place
     if asked.building not in ("", building):
         return OrderPage(orders=[], next=None)
-    words = asked.model_dump(exclude={"after", "limit"}) | {"building": building}
+    chosen = Chosen(
+        platform=asked.platform,
+        building=building,
+        room=asked.room,
+        utility=asked.utility,
+        state=asked.state,
+        since_ms=asked.since_ms,
+        until_ms=asked.until_ms,
+    )
     found = await parts.ledger.read(
         lambda connection: find_orders(
-            connection, Chosen(**words), before=asked.after, limit=asked.limit + 1
+            connection, chosen, before=asked.after, limit=asked.limit + 1
         )
     )
     page = found[: asked.limit]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, tzinfo
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -81,7 +81,8 @@ class Intake:
         Raises NotSigned, NoticeError, NoRoom, OrderConflict, or StoreError when nothing was taken.
         """
         seal = seal_of(headers)
-        platform = self._signer(seal, body)
+        forms = [one for one in self.platforms.values() if one.form is Form.STANDARD]
+        platform = _signer(seal, body, forms)
         await self._check_time(seal.time_s)
         message = (platform.name, seal.id, seal.time_s)
         with self._replays.once(message, self._clock.monotonic_s()):
@@ -105,10 +106,11 @@ class Intake:
     async def question(self, headers: Mapping[str, str], target: bytes) -> Platform:
         """The platform that signed a question, which is its own and of now: `target` is `GET path?query`.
 
-        It is signed as a notice is, and answered once, as a notice is taken. Raises NotSigned or StoreError.
+        It is signed as a notice of the standard form, whatever form the platform's notices have, and answered
+        once, as a notice is taken. Raises NotSigned or StoreError.
         """
         seal = seal_of(headers)
-        platform = self._signer(seal, target)
+        platform = _signer(seal, target, self.platforms.values())
         await self._check_time(seal.time_s)
         with self._replays.once((platform.name, seal.id, seal.time_s), self._clock.monotonic_s()):
             return platform
@@ -137,17 +139,6 @@ class Intake:
         if found.verdict is Verdict.TAKEN:
             self._taken(order)
         return order
-
-    def _signer(self, seal: Seal, body: bytes) -> Platform:
-        """Whose key it is says whose word it is; all are tried, so that the time taken tells nothing."""
-        found = [
-            platform
-            for platform in self.platforms.values()
-            if platform.form is Form.STANDARD and is_signed(seal, body, platform.secrets)
-        ]
-        if not found:
-            raise NotSigned("signature")
-        return found[0]
 
     async def _check_time(self, time_s: float) -> None:
         """Refuse what is not of now, and everything while this clock is behind what was signed before."""
@@ -184,3 +175,11 @@ class Intake:
         await self._ledger.run(
             lambda connection: orders.alarm(connection, key, "refused", said, act)
         )
+
+
+def _signer(seal: Seal, content: bytes, platforms: Iterable[Platform]) -> Platform:
+    """Whose key it is says whose word it is; all are tried, so that the time taken tells nothing."""
+    found = [one for one in platforms if is_signed(seal, content, one.secrets)]
+    if not found:
+        raise NotSigned("signature")
+    return found[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -10,6 +11,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
+from hub import audit
 from hub.campus.accounts import books
 from hub.campus.accounts.accounts import BookError, Room, Unit, quoted, revenue, room_of
 from hub.campus.accounts.books import Kind, Posting
@@ -179,7 +181,7 @@ def _cost(report: Report, tariff: Tariff, site: Site) -> int | None:
         if rate is None:
             return None
         due += span.common * rate
-    return max(0, due) // MILLION
+    return max(0, due) // MILLION if report.common > 0 else 0
 
 
 def _post(connection: Connection, *, shared: Shared, key: str, actor: str, now_ms: int) -> Posted:
@@ -200,13 +202,25 @@ def _post(connection: Connection, *, shared: Shared, key: str, actor: str, now_m
         for room, fen in due.items()
     ]
     said.append(Posting(account=revenue(scope.utility), unit=Unit.FEN, amount=sum(due.values())))
+    cause = f"{report.common} of {report.fed} {scope.utility.unit} by {shared.by}"
     number = books.post(
         connection,
         key=key,
         kind=Kind.SHARE,
         postings=said,
         actor=actor,
-        cause=f"{_name(scope)} {shared.month}: {report.common} of {report.fed} by {shared.by}",
+        cause=cause,
+        time_ms=now_ms,
+    )
+    noted = {"transaction": number, "fen": sum(due.values()), "rooms": len(due)}
+    audit.append(
+        connection,
+        actor=actor,
+        cause=cause,
+        subject=key,
+        action="booked",
+        before=report.flag,
+        after=json.dumps(noted),
         time_ms=now_ms,
     )
     return Posted(number=number or 0, fresh=True, fen=due)
