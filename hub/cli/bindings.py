@@ -37,7 +37,7 @@ from hub.site import Site
 _HELP_TIME = "2026-11-22T18:00 (the site's time unless it names a zone), or 6h for ago."
 _HELP_VALUE = "The counter then: Wh or ml, or with its unit, such as 1234.5kWh or 12.3m3."
 
-UNIT = unit_of("electricity")
+_USUAL = unit_of("electricity")  # of a device that is gone, or counts nothing
 
 PlaceArgument = Annotated[
     str, typer.Argument(metavar="BUILDING/ROOM[/CIRCUIT]", help="The room, such as B1/101/socket.")
@@ -158,7 +158,7 @@ def place_of(text: str, site: Site) -> Place:
     )
 
 
-def value_of(text: str, key: str, own: str = UNIT) -> int:
+def value_of(text: str, key: str, own: str = _USUAL) -> int:
     """A counter's word in its own unit; raises ConfigError."""
     for unit in sorted(units_of(own), key=len, reverse=True):
         factor = unit_factor(unit, own)
@@ -198,7 +198,7 @@ def _unit_of(device: str, site: Site) -> str:
     """What this device counts; one that is gone is held to be an electricity meter."""
     known = next((one for one in site.devices() if one.id == device), None)
     meter = meter_of(device, known, None)
-    return meter.unit if meter else UNIT
+    return meter.unit if meter else _USUAL
 
 
 def _shown(figure: Figure | None) -> str:
