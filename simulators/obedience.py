@@ -13,6 +13,7 @@ from simulators.meter import Meter
 from simulators.mqtt_wire import Message
 from simulators.turnstile import Turnstile
 from simulators.washer import Washer
+from simulators.water import WaterMeter
 
 REPORT = "report"
 _LATE_S = 2.0
@@ -101,7 +102,7 @@ def _carry_out(machine: Machine, request: Request, now_ms: int) -> str:
             return machine.set_mode(now_ms, str(said.get("mode")), int(str(lasts_s)))
         case Turnstile(), "display":
             return "done"
-        case Meter(), "cut" | "restore" | "arm":
+        case Meter() | WaterMeter(), "cut" | "restore" | "arm":
             return machine.switch(now_ms, request.name)
         case Meter(), "power_limit":
             return machine.keep(now_ms, "power_limit", float(str(said.get("power_w", 0))))

@@ -8,15 +8,19 @@ from fastapi.security import HTTPBearer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hub.api import (
+    accounts,
     admin,
     bindings,
+    bookkeeping,
     credentials,
     devices,
     health,
     inventory,
     live,
     orders,
+    orders_desk,
     payments,
+    use,
     wire,
 )
 from hub.api.document import document
@@ -30,10 +34,14 @@ _ROUTERS = (
     live.router,
     wire.router,
     orders.router,
+    orders_desk.router,
+    accounts.router,
+    bookkeeping.router,
     payments.router,
     credentials.router,
     inventory.router,
     bindings.router,
+    use.router,
     health.router,
     admin.router,
 )

@@ -15,6 +15,7 @@ from hub.campus.orders.platform_list import PlatformList
 from hub.campus.policies import Policies
 from hub.campus.prepaid.bookkeeping import Bookkeeping
 from hub.campus.prepaid.standing import Standings
+from hub.campus.sharing.sharing import Sharing
 from hub.clock import Clock
 from hub.commands import Commands
 from hub.journal import Journal
@@ -52,6 +53,7 @@ class Campus:
         )
         self.intake = Intake(ledger=ledger, clock=clock, alarms=alarms, taken=self.delivery.take)
         self.standings = Standings(ledger=ledger, journal=journal, clock=clock)
+        self.sharing = Sharing(ledger=ledger, journal=journal, clock=clock)
         self.bookkeeping = Bookkeeping(ledger=ledger, journal=journal, clock=clock, alarms=alarms)
         self.outbox = Outbox(ledger=ledger, clock=clock, http=http, alarms=alarms)
         self.lists = PlatformList(ledger=ledger, clock=clock, intake=self.intake, http=http)
@@ -60,6 +62,7 @@ class Campus:
     def configure(self, policies: Policies) -> None:
         """Go by this site and its policies from now on."""
         self.standings.configure(policies.site, policies.rules)
+        self.sharing.configure(policies.site, policies.rules)
         self.bookkeeping.configure(policies.site, policies.rules)
         self.intake.configure(policies)
         self.outbox.configure(policies.platforms)
