@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from hub import VirtualClock
 from hub.auth import Role
 from hub.campus.orders import orders
-from hub.campus.orders.desk import Chosen, find_orders
+from hub.campus.orders.inquiry import Chosen, find_orders
 from hub.campus.orders.orders import Act, Notice, Order, OrderState
 from hub.campus.orders.outbox import SCHEDULE_S
 from hub.campus.policies import read_policies

@@ -16,7 +16,7 @@ from hub.api.shapes import Asked, Given, Shown, TimeMs
 from hub.auth import EVERYWHERE, Caller
 from hub.campus.accounts.accounts import Utility
 from hub.campus.orders import orders
-from hub.campus.orders.desk import Chosen, History, find_orders, history_of
+from hub.campus.orders.inquiry import Chosen, History, find_orders, history_of
 from hub.campus.orders.orders import Order, OrderState
 from hub.command import State
 from hub.commands import Resolution

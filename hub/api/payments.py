@@ -14,7 +14,7 @@ from hub.api.problems import NOT_FOUND, FieldProblem, Problem
 from hub.api.rights import RESOLVERS, Who, allow
 from hub.api.shapes import Shown
 from hub.campus.orders import orders
-from hub.campus.orders.desk import standing_of
+from hub.campus.orders.inquiry import standing_of
 from hub.campus.orders.notices import NUMBER_PATTERN
 from hub.campus.orders.orders import Order, OrderState
 
