@@ -22,6 +22,7 @@ from hub.campus.life.hindrances import (
     uncharged,
 )
 from hub.campus.life.jobs import Job, JobState, Note, StepName, last, note, steps_of
+from hub.campus.prepaid.metering import drop_rests
 from hub.ledger.tables import transactions
 
 
@@ -79,6 +80,7 @@ def settle(connection: Connection, job: Job, now_ms: int) -> Job | str:
         job,
         Note(name=StepName.SETTLED, actor=actor, now_ms=now_ms, said=settled),
     )
+    drop_rests(connection, room)
     accounts.close(connection, room.account, now_ms=now_ms)
     state = JobState.OPEN if job.cut else JobState.DONE
     closed = Note(name=StepName.CLOSED, actor=actor, now_ms=now_ms)

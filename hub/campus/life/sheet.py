@@ -1,4 +1,4 @@
-"""The settlement sheet of a room: readings, use, prices, payments, what is left; of rows that never change."""
+"""The settlement sheet of a room: readings, use, prices, payments, what is left; of rows that are final."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ class Total:
 class Sheet:
     """What became of a room from `since_ms` to `closed_ms`; `used` is in the utility's unit.
 
-    `items` are payments, transfers and corrections one by one, `totals` everything by kind. Where a meter kept
-    the money itself, `used_fen` is what it deducted, and `meter_fen` what stood in it at the end.
+    `items` are payments, transfers and corrections one by one, `totals` everything by kind. Where a meter
+    kept the money itself, `used_fen` is what it deducted, and `meter_fen` what stood in it at the end.
     """
 
     settlement: str
