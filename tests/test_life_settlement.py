@@ -1,4 +1,4 @@
-"""Somebody leaves a room: nothing stands on it afterwards, however it is killed and whatever was under way."""
+"""Somebody leaves a room: nothing stands on it afterwards, however it is killed, whatever was under way."""
 
 from __future__ import annotations
 

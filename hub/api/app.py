@@ -14,6 +14,7 @@ from hub.api import (
     devices,
     health,
     inventory,
+    life,
     live,
     orders,
     payments,
@@ -34,6 +35,7 @@ _ROUTERS = (
     credentials.router,
     inventory.router,
     bindings.router,
+    life.router,
     health.router,
     admin.router,
 )

@@ -21,6 +21,7 @@ from hub.cli import (
     read,
     run,
     scan,
+    settle,
     sheets,
     show,
     tell,
@@ -70,6 +71,8 @@ app.command("bindings")(bindings.bindings)
 app.command("bind")(bindings.bind)
 app.command("unbind")(bindings.unbind)
 app.command("use")(use.use)
+app.add_typer(settle.app, name="settle")
+app.add_typer(settle.transfer_app, name="transfer")
 app.command("doctor")(doctor.doctor)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
