@@ -47,6 +47,7 @@ def test_an_accepted_order_goes_to_the_meter_that_took_the_old_ones_place(tmp_pa
             assert (await desk.order("1")).state is OrderState.ACCEPTED
             desk.serving = "gate-2"
             await hub.reload(only(site, "gate-2"))
+            await hub.clock.sleep(1.0)
             await hub.poll("gate-2")
             order = await desk.until("1")
             assert (order.state, order.device) == (OrderState.DELIVERED, "gate-2")
