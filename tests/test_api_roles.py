@@ -29,6 +29,11 @@ CREDENTIAL: dict[str, object] = {"kind": "password", "devices": ["washer-1"]}
 BINDING: dict[str, object] = {"device": "meter-1", "building": "B1", "room": "101", "from_ms": 1}
 ACCOUNT = "/v1/accounts/B1/101/electricity"
 KEY: dict[str, object] = {"name": "new", "role": "viewer"}
+LEAVING: dict[str, object] = {"building": "B1", "room": "101", "reason": "left"}
+MOVING = LEAVING | {"to_building": "B1", "to_room": "102"}
+GIVEN = LEAVING | {"number": "1", "amount_fen": 1}
+REASON: dict[str, object] = {"reason": "so"}
+WORD = REASON | {"device": "meter-1", "counter": 1}
 
 # method, route, who may, an example's path and body
 ROUTES: list[tuple[str, str, frozenset[Role], str, dict[str, object] | None]] = [
@@ -127,6 +132,18 @@ ROUTES: list[tuple[str, str, frozenset[Role], str, dict[str, object] | None]] = 
     ("GET", "/v1/prices", RESOLVERS, "", None),
     ("POST", "/v1/prices", RESOLVERS, "", {"from_day": "2030-01-01", "yuan": "0.5"}),
     ("POST", "/v1/allowance", RESOLVERS, "", None),
+    ("POST", "/v1/settlements", RESOLVERS, "", LEAVING),
+    ("POST", "/v1/transfers", RESOLVERS, "", MOVING),
+    ("POST", "/v1/credits", RESOLVERS, "", GIVEN),
+    ("POST", "/v1/rooms/{building}/{room}/reopen", RESOLVERS, "/v1/rooms/B1/101/reopen", REASON),
+    ("GET", "/v1/jobs", RESOLVERS, "", None),
+    ("GET", "/v1/jobs/{job}", RESOLVERS, f"/v1/jobs/{ID}", None),
+    ("POST", "/v1/jobs/{job}/word", RESOLVERS, f"/v1/jobs/{ID}/word", WORD),
+    ("POST", "/v1/jobs/{job}/resume", RESOLVERS, f"/v1/jobs/{ID}/resume", None),
+    ("POST", "/v1/jobs/{job}/cancel", RESOLVERS, f"/v1/jobs/{ID}/cancel", REASON),
+    ("POST", "/v1/jobs/{job}/paid", RESOLVERS, f"/v1/jobs/{ID}/paid", REASON),
+    ("GET", "/v1/jobs/{job}/sheet", RESOLVERS, f"/v1/jobs/{ID}/sheet", None),
+    ("GET", "/v1/jobs/{job}/sheet.csv", RESOLVERS, f"/v1/jobs/{ID}/sheet.csv", None),
     ("GET", "/v1/audit", ADMIN, "", None),
     ("GET", "/v1/keys", ADMIN, "", None),
     ("POST", "/v1/keys", ADMIN, "", KEY),

@@ -36,6 +36,7 @@ class Desk:
         self.hub = hub
         self.alarms = Alarms(hub.clock)
         self.asked: list[tuple[str, str]] = []
+        self.serving = ""  # the meter of the room, where it was changed
         self.delivery = Delivery(
             ledger=hub.ledger,
             clock=hub.clock,
@@ -43,6 +44,7 @@ class Desk:
             registry=hub.control.registry,
             alarms=self.alarms,
             refresh=lambda link, device: self.asked.append((link, device)),
+            serving=lambda _room: self.serving,
         )
 
     @asynccontextmanager

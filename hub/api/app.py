@@ -16,6 +16,7 @@ from hub.api import (
     devices,
     health,
     inventory,
+    life,
     live,
     orders,
     orders_desk,
@@ -42,6 +43,7 @@ _ROUTERS = (
     inventory.router,
     bindings.router,
     use.router,
+    life.router,
     health.router,
     admin.router,
 )

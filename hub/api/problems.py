@@ -14,6 +14,8 @@ from starlette.exceptions import HTTPException
 
 from hub.auth import TooManyChecks
 from hub.campus.accounts.accounts import BookError
+from hub.campus.life.jobs import JobError, NoSuchRoom
+from hub.campus.orders.desk import NoMeter, NumberUsed
 from hub.campus.orders.intake import NoRoom, OrderConflict
 from hub.campus.orders.notices import NoticeError
 from hub.campus.orders.orders import OrderError
@@ -83,13 +85,17 @@ _REFUSALS = {
     Refusal.NOT_UNKNOWN: 409,
     Refusal.SAME_PERSON: 403,
 }
-# What cannot be done as things stand, in the error's own words.
-_AS_THINGS_STAND: Mapping[type[HubError], str] = {
-    StillAlarm: "still-alarm",
-    OrderError: "conflict",
-    BookError: "not-booked",
-    ListError: "platform",
-    NoFeeder: "no-feeder",
+# What cannot be as things stand, in words that were written for callers.
+_IN_OWN_WORDS: Mapping[type[Exception], tuple[int, str]] = {
+    StillAlarm: (409, "still-alarm"),
+    NoSuchRoom: (404, "no-room"),
+    NoMeter: (404, "no-room"),
+    JobError: (409, "conflict"),
+    OrderError: (409, "conflict"),
+    BookError: (409, "not-booked"),
+    NumberUsed: (409, "conflict"),
+    ListError: (409, "platform"),
+    NoFeeder: (409, "no-feeder"),
 }
 # Said in the same words whether there is none or this key may not know.
 _SAME_WORDS = {
@@ -128,12 +134,12 @@ def problem_of(error: Exception) -> Problem:
             return Problem(422, "invalid", "the request is not as documented", _fields(error))
         case HTTPException(status_code=status):
             return NOT_FOUND if status == HTTPStatus.NOT_FOUND else Problem(status, _kind(status))
+        case HubError() if type(error) in _IN_OWN_WORDS:
+            return Problem(*_IN_OWN_WORDS[type(error)], str(error))
         case NotSigned() | NoticeError() | NoRoom() | OrderConflict():
             return _not_taken(error)
         case TooManyChecks():
             return Problem(429, "too-many", "too many unknown keys are being checked")
-        case StillAlarm() | OrderError() | BookError() | ListError() | NoFeeder():
-            return Problem(409, _AS_THINGS_STAND[type(error)], str(error))
         case StoreError():
             return Problem(503, "store", "the hub cannot use its store now; nothing was taken")
         case ConfigError():  # half of the broker's authority is missing: the hub's operator mends it

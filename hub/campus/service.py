@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import httpx2
 
 from hub.campus.alarms import Alarms
+from hub.campus.life.office import Office
 from hub.campus.orders.delivery import Delivery
 from hub.campus.orders.intake import Intake
 from hub.campus.orders.outbox import Outbox
@@ -50,8 +51,19 @@ class Campus:
             registry=registry,
             alarms=alarms,
             refresh=refresh,
+            serving=lambda room: self.intake.serving(room),
         )
         self.intake = Intake(ledger=ledger, clock=clock, alarms=alarms, taken=self.delivery.take)
+        self.office = Office(
+            ledger=ledger,
+            journal=journal,
+            clock=clock,
+            commands=commands,
+            alarms=alarms,
+            intake=self.intake,
+            taken=self.delivery.take,
+            refresh=refresh,
+        )
         self.standings = Standings(ledger=ledger, journal=journal, clock=clock)
         self.sharing = Sharing(ledger=ledger, journal=journal, clock=clock)
         self.bookkeeping = Bookkeeping(ledger=ledger, journal=journal, clock=clock, alarms=alarms)
@@ -65,6 +77,7 @@ class Campus:
         self.sharing.configure(policies.site, policies.rules)
         self.bookkeeping.configure(policies.site, policies.rules)
         self.intake.configure(policies)
+        self.office.configure(policies.site, policies.rules)
         self.outbox.configure(policies.platforms)
         if policies.wanted:
             self._wanted.set()
@@ -77,6 +90,7 @@ class Campus:
             tasks.create_task(self.lists.run(), name="lists")
             tasks.create_task(self.delivery.run(), name="delivery")
             tasks.create_task(self.bookkeeping.run(), name="books")
+            tasks.create_task(self.office.run(), name="office")
 
     def stored(self, readings: Sequence[Reading]) -> None:
         """New readings are on disk: what a meter counted after all."""

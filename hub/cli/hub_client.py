@@ -67,6 +67,16 @@ class HubClient:
         """What stands at this path; raises Answered, or HubError when no hub answers."""
         return self._ask("GET", path, shape, query=query)
 
+    def text(self, path: str) -> str:
+        """What stands at this path, as it is; raises as `get`."""
+        try:
+            answer = self._http.get(path)
+        except httpx2.HTTPError as error:
+            raise HubError(f"no hub answers at {self._http.base_url}: {error}") from None
+        if answer.status_code >= 400:
+            raise Answered(answer.status_code, _problem(answer.content))
+        return answer.text
+
     def post(
         self,
         path: str,

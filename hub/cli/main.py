@@ -24,6 +24,7 @@ from hub.cli import (
     read,
     run,
     scan,
+    settle,
     share,
     sheets,
     show,
@@ -78,6 +79,8 @@ app.command("bindings")(bindings.bindings)
 app.command("bind")(bindings.bind)
 app.command("unbind")(bindings.unbind)
 app.command("use")(use.use)
+app.add_typer(settle.app, name="settle")
+app.add_typer(settle.transfer_app, name="transfer")
 app.command("doctor")(doctor.doctor)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

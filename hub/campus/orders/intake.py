@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from hub.campus.accounts.accounts import Room
 from hub.campus.alarms import Alarms
 from hub.campus.orders import orders
+from hub.campus.orders.desk import Target
 from hub.campus.orders.notices import NoticeError, alipay_notice, form_of, standard_notice
 from hub.campus.orders.orders import Act, Notice, Order, Verdict
 from hub.campus.orders.platforms import Form, Platform
@@ -122,11 +123,10 @@ class Intake:
         """
         now_ms, id = self._clock.now_ms(), self._clock.new_id()
         act = Act(actor=f"platform/{notice.platform}", now_ms=now_ms, cause=cause)
-        deadline_ms = now_ms + self._rules.of(notice.room.building).delivery_s * 1000
-        device = self._meters.get(notice.room, "")
+        to = self.target(notice.room)
         found = await self._ledger.run(
             lambda connection: orders.receive(
-                connection, notice, act, id=id, device=device, deadline_ms=deadline_ms
+                connection, notice, act, id=id, device=to.device, deadline_ms=to.deadline_ms
             )
         )
         self.counts[found.verdict] += 1
@@ -139,6 +139,15 @@ class Intake:
         if found.verdict is Verdict.TAKEN:
             self._taken(order)
         return order
+
+    def serving(self, room: Room) -> str:
+        """The meter that a room's payments are for now; empty when there is none."""
+        return self._meters.get(room, "")
+
+    def target(self, room: Room) -> Target:
+        """Where an order for this room goes that is taken now, and how long it may wait there."""
+        patience_ms = self._rules.of(room.building).delivery_s * 1000
+        return Target(device=self.serving(room), deadline_ms=self._clock.now_ms() + patience_ms)
 
     async def _check_time(self, time_s: float) -> None:
         """Refuse what is not of now, and everything while this clock is behind what was signed before."""

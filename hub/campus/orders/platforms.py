@@ -37,6 +37,7 @@ from hub.site import Site
 from hub.site_files import SITE_FILE
 from hub.toml_table import Table
 
+DESK = "desk"  # orders that staff give: no site has a platform of this name
 _NAMED = "abcdefghijklmnopqrstuvwxyz0123456789-"
 _NAME_MAX = 32
 _FILE_MAX_BYTES = 8_192
@@ -90,6 +91,8 @@ def read_platforms(site: Site) -> dict[str, Platform]:
 
 def _platform(folder: Path, file: str, name: str, entry: object) -> Platform:
     table = Table(file, f"platforms.{name}", entry if isinstance(entry, dict) else {})
+    if name == DESK:
+        raise table.wrong("", name, "the hub's own; call it otherwise")
     if not 0 < len(name) <= _NAME_MAX or name.strip(_NAMED):
         raise table.wrong("", name, "call it with a-z, 0-9 and -, at most 32 letters")
     if not isinstance(entry, dict):

@@ -8,6 +8,7 @@ from hub.ledger.tables.accounts import accounts, balances, meterings, postings, 
 from hub.ledger.tables.columns import metadata
 from hub.ledger.tables.commands import approvals, attempts, commands, frames, latches
 from hub.ledger.tables.inventory import bindings, credentials, devices, inventories
+from hub.ledger.tables.life import room_jobs, room_steps
 from hub.ledger.tables.office import api_keys, audit, audit_head
 from hub.ledger.tables.orders import differences, orders, outbox
 
@@ -33,5 +34,7 @@ __all__ = [
     "orders",
     "outbox",
     "differences",
+    "room_jobs",
+    "room_steps",
     "metadata",
 ]

@@ -22,6 +22,7 @@ orders = Table(
     Column("received_ms", BigInteger, nullable=False),
     Column("deadline_ms", BigInteger, nullable=False),
     Column("changed_ms", BigInteger, nullable=False),
+    text_column("source"),  # the account that pays, where it is not the platform's
     UniqueConstraint("platform", "number", name="uq_orders_number"),
     Index("ix_orders_device", "device", "state"),
 )
