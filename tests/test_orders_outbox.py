@@ -11,8 +11,9 @@ import pytest
 
 from hub import VirtualClock
 from hub.campus.accounts.accounts import Room
+from hub.campus.orders.asking import ListError
 from hub.campus.orders.outbox import SCHEDULE_S, Outbox
-from hub.campus.orders.platform_list import ListError, PlatformList
+from hub.campus.orders.platform_list import PlatformList
 from simulators.platform import Payment
 from tests.order_site import OrderDesk, order_desk
 

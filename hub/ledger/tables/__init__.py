@@ -9,7 +9,8 @@ from hub.ledger.tables.columns import metadata
 from hub.ledger.tables.commands import approvals, attempts, commands, frames, latches
 from hub.ledger.tables.inventory import bindings, credentials, devices, inventories
 from hub.ledger.tables.office import api_keys, audit, audit_head
-from hub.ledger.tables.orders import differences, orders, outbox
+from hub.ledger.tables.orders import orders, outbox
+from hub.ledger.tables.reconciliation import bill_lines, bills, differences, reconciliations
 
 __all__ = [
     "commands",
@@ -32,6 +33,9 @@ __all__ = [
     "meterings",
     "orders",
     "outbox",
+    "bills",
+    "bill_lines",
+    "reconciliations",
     "differences",
     "metadata",
 ]
