@@ -1,4 +1,4 @@
-"""A bill's line against an order, an order against what was done for it. Pure; every subject has one finding."""
+"""A line of a bill against an order, an order against what was done for it. Pure; each has one finding."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hub.campus.reconcile.compare import Effect, EffectState
+from hub.campus.reconcile.days import Day
 from hub.campus.reconcile.results import Finding, Item, Level
 
 _LISTED_MAX = 5
@@ -27,18 +28,6 @@ class Shown:
     count: int
     money_fen: int | None = None
     energy_wh: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Day:
-    """A local day, from its midnight until before the next."""
-
-    start_ms: int
-    end_ms: int
-
-    def has(self, time_ms: int) -> bool:
-        """Whether this is within."""
-        return self.start_ms <= time_ms < self.end_ms
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

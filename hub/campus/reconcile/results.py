@@ -16,7 +16,9 @@ class Level(StrEnum):
     """Which two books were compared; of the house's own entries nothing is."""
 
     BILL = "bill"  # the platform's bill and the orders
-    DEVICE = "device"  # the orders and the device ledger: commands with their proofs, deliveries booked
+    DEVICE = (
+        "device"  # the orders and the device ledger: commands with their proofs, deliveries booked
+    )
     COUNTER = "counter"  # the device ledger and the devices' own counters
     HOUSE = "house"  # allowances, corrections, staff credits: no payment belongs to them
 

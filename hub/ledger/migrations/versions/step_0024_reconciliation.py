@@ -65,10 +65,7 @@ def _differences() -> None:
         sa.Column("subject", sa.Text, nullable=False),
         sa.Column("finding", sa.Text, nullable=False),
         sa.Column("unit", sa.Text, nullable=False),
-        *(
-            sa.Column(name, sa.BigInteger)
-            for name in ("billed", "ordered", "credited", "counted")
-        ),
+        *(sa.Column(name, sa.BigInteger) for name in ("billed", "ordered", "credited", "counted")),
         _text("detail"),
         sa.Column("found_ms", sa.BigInteger, nullable=False),
         sa.Column("owner", sa.Text, nullable=False),
