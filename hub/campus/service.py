@@ -15,6 +15,7 @@ from hub.campus.orders.platform_list import PlatformList
 from hub.campus.policies import Policies
 from hub.campus.prepaid.bookkeeping import Bookkeeping
 from hub.campus.prepaid.standing import Standings
+from hub.campus.reconcile.reconciler import Reconciler
 from hub.clock import Clock
 from hub.commands import Commands
 from hub.journal import Journal
@@ -55,6 +56,9 @@ class Campus:
         self.bookkeeping = Bookkeeping(ledger=ledger, journal=journal, clock=clock, alarms=alarms)
         self.outbox = Outbox(ledger=ledger, clock=clock, http=http, alarms=alarms)
         self.lists = PlatformList(ledger=ledger, clock=clock, intake=self.intake, http=http)
+        self.reconciler = Reconciler(
+            ledger=ledger, journal=journal, clock=clock, http=http, alarms=alarms
+        )
         self._wanted = asyncio.Event()
 
     def configure(self, policies: Policies) -> None:
@@ -63,6 +67,7 @@ class Campus:
         self.bookkeeping.configure(policies.site, policies.rules)
         self.intake.configure(policies)
         self.outbox.configure(policies.platforms)
+        self.reconciler.configure(policies)
         if policies.wanted:
             self._wanted.set()
 
@@ -74,6 +79,7 @@ class Campus:
             tasks.create_task(self.lists.run(), name="lists")
             tasks.create_task(self.delivery.run(), name="delivery")
             tasks.create_task(self.bookkeeping.run(), name="books")
+            tasks.create_task(self.reconciler.run(), name="reconciliation")
 
     def stored(self, readings: Sequence[Reading]) -> None:
         """New readings are on disk: what a meter counted after all."""

@@ -246,7 +246,8 @@ def received_within(connection: Connection, platform: str, span_ms: tuple[int, i
 
 def first_received_ms(connection: Connection, platform: str) -> int | None:
     """When a platform's first order came; None when none ever did."""
-    return connection.scalar(select(func.min(_t.c.received_ms)).where(_t.c.platform == platform))
+    query = select(_t.c.received_ms).where(_t.c.platform == platform)
+    return connection.scalar(query.order_by(_t.c.received_ms).limit(1))
 
 
 def last_received_ms(connection: Connection) -> int:

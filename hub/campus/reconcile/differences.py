@@ -1,9 +1,9 @@
-"""What is not equal: found by a run, given to a person, ended by one, or by a later run that finds it equal."""
+"""What is not equal: found by a run, somebody's, ended by a person or by a later run that finds it equal."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
@@ -78,9 +78,9 @@ class Changes:
 
 
 def changes_of(
-    known: Sequence[Difference], items: Sequence[Item], make: Iterator[Difference]
+    known: Sequence[Difference], items: Sequence[Item], make: Callable[[Item], Difference]
 ) -> Changes:
-    """What becomes of a day's differences by what was found now; `make` gives new ones, without their item.
+    """What becomes of a day's differences by what was found now; `make` gives a new one.
 
     What a person has ended stays ended, unless its figures are others now.
     """
@@ -93,7 +93,7 @@ def changes_of(
             continue
         old = there.get((item.level, item.subject, item.finding))
         if old is None:
-            added.append(replace(next(make), item=item))
+            added.append(make(item))
         elif old.item != item or (old.ended_ms is not None and old.ended_by == ACTOR):
             again.append(replace(old, item=item, ended_ms=None, ended_by="", resolution=""))
     ended = [
