@@ -57,7 +57,7 @@ class Told:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mistakes:
-    """What is wrong on a bill: lines that are missing, or too much, other amounts, refunds nobody knows of."""
+    """What is wrong on a bill: lines missing or too much, other amounts, refunds that nobody knows of."""
 
     missing: frozenset[str] = frozenset()
     extra: tuple[Payment, ...] = ()

@@ -222,4 +222,5 @@ async def test_a_list_that_is_not_signed_is_not_believed(
 
 def test_the_bill_has_every_payment(clock: VirtualClock, desk: OrderDesk) -> None:
     desk.platform.pay("B1", "101", 5000)
-    assert desk.platform.bill() == "number,amount_fen,state\nT00000001,5000,paid\n"
+    text = f"number,amount_fen,state,paid_ms\nT00000001,5000,paid,{NOW_MS}\n"
+    assert desk.platform.bill() == text
