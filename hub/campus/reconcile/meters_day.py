@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select
 from hub import audit
 from hub.campus.accounts.accounts import Unit
 from hub.campus.accounts.prices import Tariff, read_tariff
-from hub.campus.prepaid.charge import Mark, local_day
+from hub.campus.prepaid.charge import Mark, local_day, marks_of
 from hub.campus.prepaid.metering import Metering, read_meterings
 from hub.campus.prepaid.meters import room_meters
 from hub.campus.prepaid.rules import Rules
@@ -31,7 +31,6 @@ from hub.campus.reconcile.results import Finding, Item, Tally
 from hub.journal import Journal
 from hub.ledger import Ledger
 from hub.ledger.tables import bindings, postings, transactions
-from hub.plausibility import ROLLED_OVER
 from hub.site import Site
 
 _MINUTES_MS = 15 * 60_000
@@ -111,8 +110,8 @@ class MetersDay:
         self, device: str, point: str, effects: Sequence[Effect]
     ) -> Item | None:
         day = self._day
-        before = await self._shown(device, point, day.start_ms)
-        after = await self._shown(device, point, day.end_ms)
+        begin = await self._last(device, point, day.start_ms) or await self._first(device, point)
+        before, after = _shown(begin), _shown(await self._last(device, point, day.end_ms))
         item = compare_purchases(device, before, after, effects, day)
         if item is None or before is None or after is None:
             return item
@@ -122,11 +121,6 @@ class MetersDay:
             )
         before, after = await self._money(device, before), await self._money(device, after)
         return compare_purchases(device, before, after, effects, day)
-
-    async def _shown(self, device: str, point: str, at_ms: int) -> Shown | None:
-        """The last sure count before a moment."""
-        mark = await self._last(device, point, at_ms)
-        return None if mark is None else Shown(time_ms=mark.time_ms, count=mark.counter)
 
     async def _money(self, device: str, shown: Shown) -> Shown:
         """With balance and energy of the very same reading, where its product has them."""
@@ -140,14 +134,19 @@ class MetersDay:
     async def _last(self, device: str, point: str, at_ms: int) -> Mark | None:
         """The last sure word of a counter before a moment, at most seven days old."""
         for back_ms in _BACK_MS:
-            series = await self._journal.history(
-                device, point, max(0, at_ms - back_ms), at_ms, _VALUES_MAX
-            )
-            doubts = dict(series.uncertain)
-            for time_ms, value in zip(reversed(series.times), reversed(series.values), strict=True):
-                if value.__class__ is int and doubts.get(time_ms, ROLLED_OVER) == ROLLED_OVER:
-                    return Mark(time_ms=time_ms, counter=int(value))
+            marks = await self._marks(device, point, (max(0, at_ms - back_ms), at_ms))
+            if marks:
+                return marks[-1]
         return None
+
+    async def _first(self, device: str, point: str) -> Mark | None:
+        """The first of the day, of a counter that begins with it."""
+        marks = await self._marks(device, point, (self._day.start_ms, self._day.end_ms))
+        return marks[0] if marks else None
+
+    async def _marks(self, device: str, point: str, span_ms: tuple[int, int]) -> list[Mark]:
+        series = await self._journal.history(device, point, *span_ms, _VALUES_MAX)
+        return [mark for mark, _ in marks_of(series)]
 
     async def _at(self, device: str, point: str, time_ms: int) -> int | None:
         series = await self._journal.history(device, point, time_ms, time_ms + 1, 1)
@@ -220,6 +219,10 @@ class MetersDay:
         if counter is None:
             counter = await self._at(metering.device, metering.register.point, time_ms)
         return None if counter is None else Mark(time_ms=time_ms, counter=counter)
+
+
+def _shown(mark: Mark | None) -> Shown | None:
+    return None if mark is None else Shown(time_ms=mark.time_ms, count=mark.counter)
 
 
 def _tariffs(connection: Connection, *, meterings: Iterable[Metering]) -> dict[str, Tariff]:
