@@ -25,6 +25,7 @@ from hub.campus.orders.intake import Intake
 from hub.campus.orders.orders import Order, OrderState
 from hub.campus.orders.platforms import Platform
 from hub.campus.policies import Policies
+from hub.campus.prepaid.rules import Prepaid, Rules
 from hub.campus.reconcile import differences
 from hub.campus.reconcile.differences import Chosen, Difference
 from hub.campus.reconcile.reconciler import Reconciler
@@ -73,7 +74,7 @@ class Street:
 
     async def ended(self, payment: Payment) -> Order:
         """The order once it has come to rest."""
-        async with asyncio.timeout(100_000):
+        async with asyncio.timeout(600):
             while True:
                 order = await self.hub.ledger.read(
                     lambda connection: orders.find(connection, PAY, payment.number)
@@ -106,6 +107,7 @@ class Town:
                 links=tuple(self.bench.links),
                 folder=folder,
             ),
+            rules=Rules(everywhere=Prepaid(delivery_s=120)),
             platforms={
                 PAY: Platform(
                     name=PAY,
@@ -133,7 +135,9 @@ class Town:
                 task = asyncio.create_task(street.delivery.run(), name="delivery")
                 await hub.poll(*self.bench.machines)
                 await scene(street)
-                await hub.poll(*self.bench.machines)
+                for _ in range(4):  # a counter that fell proves itself before it is believed
+                    await hub.clock.sleep(30)
+                    await hub.poll(*self.bench.machines)
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task

@@ -8,9 +8,11 @@ from pathlib import Path
 from sqlalchemy import update
 
 from hub import Reading
+from hub.campus.orders import orders
 from hub.campus.orders.orders import OrderState
 from hub.campus.reconcile.results import Finding, Level
 from hub.command import State
+from hub.commands import Resolution
 from hub.ledger import tables
 from tests.command_bench import order as wish
 from tests.reconcile_town import DAY, METER, MIDNIGHT_MS, NIGHT_MS, PAY, Street, Town, said
@@ -103,18 +105,28 @@ def test_an_order_whose_two_commands_are_both_done_is_a_double_effect(tmp_path: 
 
 def test_a_credit_of_which_nobody_knows_is_unknown_until_a_person_says(tmp_path: Path) -> None:
     town = Town(tmp_path)
-    town.meter.script = [B.SILENT]
+    town.meter.script = [B.MUTE]  # done, and never acknowledged: the count alone does not say whose
 
     async def scene(street: Street) -> None:
-        town.meter.is_mute = True
         order = await street.bought()
         assert order.state is OrderState.UNKNOWN
-        town.meter.is_mute = False
+
+    async def resolve(street: Street) -> None:
+        (order,) = await street.hub.ledger.read(
+            lambda one: orders.in_states(one, [OrderState.UNKNOWN])
+        )
+        await street.delivery.resolve(order, "key/ann", Resolution.DONE, "the meter shows it")
 
     town.play(scene)
     found = town.night()
     assert said(found[PAY])[DEVICE, F.UNKNOWN] == (1, 500)
-    assert [one.owner for one in town.differences] == ["finance"]
+    assert said(found[""])[COUNTER, F.UNKNOWN] == (1, 0)
+    town.play(resolve)
+    found = town.night()
+    assert len(town.meter.effects) == 1
+    assert said(found[PAY])[DEVICE, F.EQUAL] == (1, 500)
+    assert said(found[""]) == {(COUNTER, F.EQUAL): (1, 500)}
+    assert town.differences == []
 
 
 def test_a_credit_that_staff_gave_is_an_entry_of_its_own(tmp_path: Path) -> None:
@@ -172,12 +184,12 @@ def test_a_credit_that_the_meter_forgot_is_paid_without_effect(tmp_path: Path) -
 
 def test_a_credit_over_midnight_is_a_difference_on_neither_day(tmp_path: Path) -> None:
     town = Town(tmp_path, start_ms=MIDNIGHT_MS - 30_000)
-    town.meter.script = [B.AWAY, B.WORKS]
 
     async def scene(street: Street) -> None:
-        await street.hub.clock.sleep(25)
-        await street.bought()  # its meter is away at first: it is delivered after midnight
-        assert street.hub.clock.now_ms() > MIDNIGHT_MS
+        clock = street.hub.clock
+        await clock.sleep((MIDNIGHT_MS - 20 - clock.now_ms()) / 1000)
+        order = await street.bought()
+        assert order.received_ms < MIDNIGHT_MS <= order.changed_ms
 
     town.play(scene)
     before = town.night()

@@ -28,7 +28,7 @@ from hub.campus.reconcile.energy import Charged, Counted, Rates, compare_energy
 from hub.campus.reconcile.house import house_tallies
 from hub.campus.reconcile.purchases import Shown, compare_purchases
 from hub.campus.reconcile.results import Finding, Item, Tally
-from hub.journal import Journal
+from hub.journal import Journal, Series
 from hub.ledger import Ledger
 from hub.ledger.tables import bindings, postings, transactions
 from hub.site import Site
@@ -110,8 +110,10 @@ class MetersDay:
         self, device: str, point: str, effects: Sequence[Effect]
     ) -> Item | None:
         day = self._day
-        begin = await self._last(device, point, day.start_ms) or await self._first(device, point)
-        before, after = _shown(begin), _shown(await self._last(device, point, day.end_ms))
+        begin = await self._last(device, point, day.start_ms, counts=True)
+        begin = begin or await self._first(device, point)
+        end = await self._last(device, point, day.end_ms, counts=True)
+        before, after = _shown(begin), _shown(end)
         item = compare_purchases(device, before, after, effects, day)
         if item is None or before is None or after is None:
             return item
@@ -131,22 +133,26 @@ class MetersDay:
                 return replace(shown, money_fen=money, energy_wh=energy)
         return replace(shown, money_fen=money)
 
-    async def _last(self, device: str, point: str, at_ms: int) -> Mark | None:
-        """The last sure word of a counter before a moment, at most seven days old."""
+    async def _last(
+        self, device: str, point: str, at_ms: int, *, counts: bool = False
+    ) -> Mark | None:
+        """The last word of a counter before a moment, at most seven days old: a sure one, or of a count any.
+
+        A count that fell must show: a meter that has forgotten its purchases is for a person.
+        """
         for back_ms in _BACK_MS:
-            marks = await self._marks(device, point, (max(0, at_ms - back_ms), at_ms))
+            span_ms = (max(0, at_ms - back_ms), at_ms)
+            series = await self._journal.history(device, point, *span_ms, _VALUES_MAX)
+            marks = _words(series) if counts else [mark for mark, _ in marks_of(series)]
             if marks:
                 return marks[-1]
         return None
 
     async def _first(self, device: str, point: str) -> Mark | None:
-        """The first of the day, of a counter that begins with it."""
-        marks = await self._marks(device, point, (self._day.start_ms, self._day.end_ms))
+        """The first of the day, of a meter that begins with it."""
+        span_ms = (self._day.start_ms, self._day.end_ms)
+        marks = _words(await self._journal.history(device, point, *span_ms, _VALUES_MAX))
         return marks[0] if marks else None
-
-    async def _marks(self, device: str, point: str, span_ms: tuple[int, int]) -> list[Mark]:
-        series = await self._journal.history(device, point, *span_ms, _VALUES_MAX)
-        return [mark for mark, _ in marks_of(series)]
 
     async def _at(self, device: str, point: str, time_ms: int) -> int | None:
         series = await self._journal.history(device, point, time_ms, time_ms + 1, 1)
@@ -219,6 +225,14 @@ class MetersDay:
         if counter is None:
             counter = await self._at(metering.device, metering.register.point, time_ms)
         return None if counter is None else Mark(time_ms=time_ms, counter=counter)
+
+
+def _words(series: Series) -> list[Mark]:
+    return [
+        Mark(time_ms=time_ms, counter=int(value))
+        for time_ms, value in zip(series.times, series.values, strict=True)
+        if value.__class__ is int
+    ]
 
 
 def _shown(mark: Mark | None) -> Shown | None:
