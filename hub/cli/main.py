@@ -19,6 +19,7 @@ from hub.cli import (
     labels,
     office,
     read,
+    reconcile,
     run,
     scan,
     sheets,
@@ -70,6 +71,7 @@ app.command("bindings")(bindings.bindings)
 app.command("bind")(bindings.bind)
 app.command("unbind")(bindings.unbind)
 app.command("use")(use.use)
+app.add_typer(reconcile.app, name="reconcile")
 app.command("doctor")(doctor.doctor)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

@@ -37,7 +37,11 @@ _AGAIN = (
 
 
 class DifferenceError(HubError):
-    """This cannot become of a difference; nothing was changed. The text says why."""
+    """This cannot become of a difference, for it has ended, or there is none; nothing was changed."""
+
+    def __init__(self, text: str, *, is_ended: bool) -> None:
+        self.is_ended = is_ended
+        super().__init__(text)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -218,9 +222,10 @@ def open_sum(connection: Connection) -> tuple[int, int]:
 def _open(connection: Connection, id: str) -> Difference:
     known = by_id(connection, id)
     if known is None:
-        raise DifferenceError("there is no such difference")
+        raise DifferenceError("there is no such difference", is_ended=False)
     if known.ended_ms is not None:
-        raise DifferenceError(f"{known.ended_by} has ended it: {known.resolution}")
+        text = f"{known.ended_by} has ended it: {known.resolution}"
+        raise DifferenceError(text, is_ended=True)
     return known
 
 

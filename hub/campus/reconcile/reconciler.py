@@ -275,7 +275,8 @@ class Reconciler:
                 self._alarms.end(subject)
 
     def _site(self) -> Policies:
-        assert self._policies is not None, "configure comes first"
+        if self._policies is None:
+            raise BillError("the hub runs no site yet")
         return self._policies
 
     def _today(self) -> date:
