@@ -11,8 +11,9 @@ import pytest
 
 from hub import VirtualClock
 from hub.campus.accounts.accounts import Room
+from hub.campus.orders.asking import ListError
 from hub.campus.orders.outbox import SCHEDULE_S, Outbox
-from hub.campus.orders.platform_list import ListError, PlatformList
+from hub.campus.orders.platform_list import PlatformList
 from simulators.platform import Payment
 from tests.order_site import OrderDesk, order_desk
 
@@ -221,4 +222,5 @@ async def test_a_list_that_is_not_signed_is_not_believed(
 
 def test_the_bill_has_every_payment(clock: VirtualClock, desk: OrderDesk) -> None:
     desk.platform.pay("B1", "101", 5000)
-    assert desk.platform.bill() == "number,amount_fen,state\nT00000001,5000,paid\n"
+    text = f"number,amount_fen,state,paid_ms\nT00000001,5000,paid,{NOW_MS}\n"
+    assert desk.platform.bill() == text

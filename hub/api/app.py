@@ -21,6 +21,7 @@ from hub.api import (
     orders,
     orders_desk,
     payments,
+    reconciliation,
     use,
     wire,
 )
@@ -39,6 +40,7 @@ _ROUTERS = (
     accounts.router,
     bookkeeping.router,
     payments.router,
+    reconciliation.router,
     credentials.router,
     inventory.router,
     bindings.router,

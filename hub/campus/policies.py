@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from hub.campus.orders.platforms import Platform, read_platforms
 from hub.campus.prepaid.rules import Rules, read_rules
+from hub.campus.reconcile.rules import ReconciliationRules, read_reconciliation
 from hub.errors import ConfigError, ConfigErrors
 from hub.site import Site
 
@@ -21,6 +22,7 @@ class Policies:
     site: Site
     rules: Rules = field(default_factory=Rules)
     platforms: Mapping[str, Platform] = field(default_factory=dict)
+    reconciliation: ReconciliationRules = field(default_factory=ReconciliationRules)
 
     @property
     def wanted(self) -> bool:
@@ -35,6 +37,7 @@ def read_policies(site: Site) -> Policies:
         site=site,
         rules=_read(read_rules, site, Rules(), errors),
         platforms=_read(read_platforms, site, {}, errors),
+        reconciliation=_read(read_reconciliation, site, ReconciliationRules(), errors),
     )
     if errors:
         raise ConfigErrors(tuple(errors))

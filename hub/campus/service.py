@@ -16,6 +16,7 @@ from hub.campus.orders.platform_list import PlatformList
 from hub.campus.policies import Policies
 from hub.campus.prepaid.bookkeeping import Bookkeeping
 from hub.campus.prepaid.standing import Standings
+from hub.campus.reconcile.reconciler import Reconciler
 from hub.campus.sharing.sharing import Sharing
 from hub.clock import Clock
 from hub.commands import Commands
@@ -69,6 +70,9 @@ class Campus:
         self.bookkeeping = Bookkeeping(ledger=ledger, journal=journal, clock=clock, alarms=alarms)
         self.outbox = Outbox(ledger=ledger, clock=clock, http=http, alarms=alarms)
         self.lists = PlatformList(ledger=ledger, clock=clock, intake=self.intake, http=http)
+        self.reconciler = Reconciler(
+            ledger=ledger, journal=journal, clock=clock, http=http, alarms=alarms
+        )
         self._wanted = asyncio.Event()
 
     def configure(self, policies: Policies) -> None:
@@ -79,6 +83,7 @@ class Campus:
         self.intake.configure(policies)
         self.office.configure(policies.site, policies.rules)
         self.outbox.configure(policies.platforms)
+        self.reconciler.configure(policies)
         if policies.wanted:
             self._wanted.set()
 
@@ -91,6 +96,7 @@ class Campus:
             tasks.create_task(self.delivery.run(), name="delivery")
             tasks.create_task(self.bookkeeping.run(), name="books")
             tasks.create_task(self.office.run(), name="office")
+            tasks.create_task(self.reconciler.run(), name="reconciliation")
 
     def stored(self, readings: Sequence[Reading]) -> None:
         """New readings are on disk: what a meter counted after all."""

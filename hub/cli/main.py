@@ -22,6 +22,7 @@ from hub.cli import (
     orders,
     prices,
     read,
+    reconcile,
     run,
     scan,
     settle,
@@ -81,6 +82,7 @@ app.command("unbind")(bindings.unbind)
 app.command("use")(use.use)
 app.add_typer(settle.app, name="settle")
 app.add_typer(settle.transfer_app, name="transfer")
+app.add_typer(reconcile.app, name="reconcile")
 app.command("doctor")(doctor.doctor)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

@@ -223,7 +223,7 @@ def sheet(
             content = hub.get(f"/v1/jobs/{job}/sheet", msgspec.Raw, {})
             sys.stdout.write(bytes(content).decode() + "\n")
         else:
-            sys.stdout.write(hub.text(f"/v1/jobs/{job}/sheet.csv"))
+            sys.stdout.write(hub.get_text(f"/v1/jobs/{job}/sheet.csv", {}))
 
 
 @app.command("reopen")

@@ -243,6 +243,26 @@ def recent(
     return [_order(row) for row in connection.execute(query)]
 
 
+def of_numbers(connection: Connection, platform: str, numbers: Collection[str]) -> list[Order]:
+    """The orders of these numbers, of which there are not too many for one statement."""
+    query = select(_t).where(_t.c.platform == platform, _t.c.number.in_(list(numbers)))
+    return [_order(row) for row in connection.execute(query)]
+
+
+def received_within(connection: Connection, platform: str, span_ms: tuple[int, int]) -> list[Order]:
+    """A platform's orders that came from one moment until before another."""
+    query = select(_t).where(
+        _t.c.platform == platform, _t.c.received_ms >= span_ms[0], _t.c.received_ms < span_ms[1]
+    )
+    return [_order(row) for row in connection.execute(query)]
+
+
+def first_received_ms(connection: Connection, platform: str) -> int | None:
+    """When a platform's first order came; None when none ever did."""
+    query = select(_t.c.received_ms).where(_t.c.platform == platform)
+    return connection.scalar(query.order_by(_t.c.received_ms).limit(1))
+
+
 def last_received_ms(connection: Connection) -> int:
     """When the newest order was taken, 0 when there is none; a platform's signed time stood beside it."""
     query = select(_t.c.received_ms).order_by(_t.c.id.desc()).limit(1)

@@ -8,6 +8,7 @@
     callback_url = "https://…"            # told of every change of an order
     callback_answer = ""                  # the body that means taken; empty: status 200 or 204
     list_url = "https://…"                # asked for notices that never came
+    bill_url = "https://…"                # asked for the bill of each day
 
     [platforms.alipay-gateway]
     form = "alipay"
@@ -71,6 +72,7 @@ class Platform:
     callback_url: str = ""
     callback_answer: str = ""
     list_url: str = ""
+    bill_url: str = ""
 
 
 def read_platforms(site: Site) -> dict[str, Platform]:
@@ -112,6 +114,7 @@ def _platform(folder: Path, file: str, name: str, entry: object) -> Platform:
         callback_url=_url(table, "callback_url"),
         callback_answer=table.text("callback_answer", ""),
         list_url=_url(table, "list_url"),
+        bill_url=_url(table, "bill_url"),
     )
     for key, value in table.rest().items():
         raise table.wrong(key, value, "an unknown key; see docs/orders.md")
@@ -128,7 +131,8 @@ def _check_whole(table: Table, platform: Platform) -> None:
     for key in needed[platform.form]:
         if not getattr(platform, key):
             raise table.wrong(key, getattr(platform, key), f"{platform.form} needs it")
-    if (platform.callback_url or platform.list_url) and not platform.secrets:
+    urls = (platform.callback_url, platform.list_url, platform.bill_url)
+    if any(urls) and not platform.secrets:
         raise table.wrong("secrets", [], "what the hub sends is signed with the first")
 
 

@@ -10,7 +10,8 @@ from hub.ledger.tables.commands import approvals, attempts, commands, frames, la
 from hub.ledger.tables.inventory import bindings, credentials, devices, inventories
 from hub.ledger.tables.life import room_jobs, room_steps
 from hub.ledger.tables.office import api_keys, audit, audit_head
-from hub.ledger.tables.orders import differences, orders, outbox
+from hub.ledger.tables.orders import orders, outbox
+from hub.ledger.tables.reconciliation import bill_lines, bills, differences, reconciliations
 
 __all__ = [
     "commands",
@@ -33,6 +34,9 @@ __all__ = [
     "meterings",
     "orders",
     "outbox",
+    "bills",
+    "bill_lines",
+    "reconciliations",
     "differences",
     "room_jobs",
     "room_steps",
