@@ -15,11 +15,11 @@ from starlette.exceptions import HTTPException
 from hub.auth import TooManyChecks
 from hub.campus.accounts.accounts import BookError
 from hub.campus.life.jobs import JobError, NoSuchRoom
+from hub.campus.orders.asking import ListError
 from hub.campus.orders.desk import NoMeter, NumberUsed
 from hub.campus.orders.intake import NoRoom, OrderConflict
 from hub.campus.orders.notices import NoticeError
 from hub.campus.orders.orders import OrderError
-from hub.campus.orders.platform_list import ListError
 from hub.campus.orders.signatures import NotSigned
 from hub.campus.sharing.report import NoFeeder
 from hub.commands import CommandError, Refusal
