@@ -120,6 +120,9 @@ class Office:
     async def sheet(self, job: Job) -> Sheet:
         found = await self.house.ask(lambda connection: read_sheet(connection, job.id, ZONE))
         assert found is not None
+        # What was booked is what was left or owed, and what a meter had deducted itself.
+        booked = sum(total.amount for total in found.totals if total.unit is Unit.FEN)
+        assert booked == found.payout_fen - found.debt_fen + found.used_fen
         return found
 
     async def has(self, account: str) -> int:
@@ -181,9 +184,11 @@ def configure(campus: Campus, site: Site) -> None:
 
 
 @asynccontextmanager
-async def open_office(folder: Path, *rows: str, policy: str = PREPAID) -> AsyncIterator[Office]:
+async def open_office(
+    folder: Path, *rows: str, policy: str = PREPAID, place: Path | str | None = None
+) -> AsyncIterator[Office]:
     """The office of a house with these meters, its rooms opened."""
-    async with open_house(folder, policy=policy) as house:
+    async with open_house(folder, policy=policy, place=place) as house:
         if rows:
             await house.install(*rows, policy=policy)
         office = office_of(house)

@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from hub import Reading, audit
 from hub.campus.life.cutting import PATIENCE_MS
-from hub.campus.life.jobs import Job, JobState
+from hub.campus.life.jobs import Job, JobError, JobState
 from hub.ledger.tables import commands
 from tests.campus_house import ROOM
 from tests.provisioned import METERS
@@ -49,6 +49,8 @@ async def test_a_job_ends_as_its_one_command_has(
 ) -> None:
     job = await settled(office)
     assert (await office.job(job)).step == "closed"
+    with pytest.raises(JobError, match="being cut"):
+        await office.life.reopen(ROOM, "new student", "key/fin")
     await office.again().turn()
     await office.turn()
     (row,) = await office.house.ask(lambda connection: connection.execute(commands.select()).all())
@@ -65,6 +67,16 @@ async def test_a_job_ends_as_its_one_command_has(
     assert said == [("cut", ROOM.account)] * (step == "cut")
     alarms = [alarm.subject for alarm in office.campus.alarms.now()]
     assert ("supply/m-1" in alarms) is (step == "not_cut")
+
+
+async def test_a_room_that_is_reopened_before_its_cut_is_not_cut_any_more(
+    tmp_path: Path,
+) -> None:
+    async with open_office(tmp_path, ACREL, METERS["m-2"], METERS["m-3"], policy=GUARDED) as office:
+        job = await settled(office)
+        await office.life.reopen(ROOM, "new student", "key/fin")
+        assert (await office.names(job))[-1] == "ended"
+        assert await office.ended(job) is JobState.DONE
 
 
 async def test_a_protected_room_is_not_cut_and_a_person_is_told_after_a_week(

@@ -394,3 +394,17 @@ async def shows(office: Office, **values: int) -> None:
     now_ms = office.house.clock.now_ms()
     reading = Reading(device="m-1", time_ms=now_ms, received_ms=now_ms, values=values)
     await office.house.journal.append([reading])
+
+
+async def test_both_databases_settle_alike(tmp_path: Path, place: Path | str) -> None:
+    async with open_office(tmp_path, place=place) as office:
+        await office.pay(5_000)
+        await office.used(1_000, 11_000)
+        job = await office.settle()
+        assert ROOM in await office.campus.standings.of([ROOM])
+        await office.house.read(12_000)
+        await office.turn()
+        assert (await office.sheet(job)).payout_fen == 5_000 - price_of({RATE: 11_000})
+        assert await office.campus.standings.of([ROOM]) == {}
+        await office.life.reopen(ROOM, "new student", "key/fin")
+        assert await office.is_right()

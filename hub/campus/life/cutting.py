@@ -14,7 +14,7 @@ from hub.campus.life.jobs import Job, JobState, Note, Step, StepName, note
 from hub.campus.life.rooms import Rooms
 from hub.clock import Clock
 from hub.command import CommandSpec, Hazard, State
-from hub.commands import CommandError, Commands, Order, Record, Refusal
+from hub.commands import CommandError, Commands, Order, Record, Refusal, rows
 from hub.model import Device
 
 ACTOR = "settlement"
@@ -42,6 +42,13 @@ def cuts_left(rooms: Rooms, job: Job, steps: Sequence[Step]) -> list[Device]:
     done = {step.read(Cut).device for step in steps if step.name in names}
     found = rooms.devices_in(job.room)
     return [device for device in found if cut_of(device) and device.id not in done]
+
+
+def is_being_cut(connection: Connection, rooms: Rooms, job: Job) -> bool:
+    """Whether a command of this job is under way."""
+    keys = [_key(job, device) for device in rooms.devices_in(job.room)]
+    known = [rows.by_key(connection, ACTOR, key) for key in keys]
+    return any(found is not None and not found[0].state.final for found in known)
 
 
 class Cutter:

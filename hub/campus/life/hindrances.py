@@ -31,12 +31,12 @@ class Charged:
 
 
 def end_orders(connection: Connection, job: Job, now_ms: int) -> Job | str:
-    """The job once no order of its rooms is under way, else what it waits for.
+    """The job once no order of those who give is under way, else what it waits for.
 
     Where the job says so, those of which nothing was told to a meter are given back first.
     """
     left: list[Order] = []
-    for order in _under_way(connection, job.rooms):
+    for order in _under_way(connection, job.givers):
         if job.give_back and order.state is OrderState.ACCEPTED:
             act = Act(actor=job.actor, now_ms=now_ms, cause=job.key)
             reason = f"the room's {job.kind}"

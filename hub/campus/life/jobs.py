@@ -115,6 +115,11 @@ class Job:
         """Every room it is about."""
         return (self.room, self.target) if self.other else (self.room,)
 
+    @property
+    def givers(self) -> tuple[Room, ...]:
+        """Those of them whose money goes: their orders must have ended."""
+        return self.rooms if self.kind is JobKind.SWAP else (self.room,)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:

@@ -12,6 +12,7 @@ from hub.campus.accounts import accounts, books
 from hub.campus.accounts.accounts import Room, Unit, platform
 from hub.campus.accounts.books import Kind, Posting, transfer
 from hub.campus.life import jobs
+from hub.campus.life.cutting import is_being_cut
 from hub.campus.life.figures import Spoken
 from hub.campus.life.jobs import (
     Job,
@@ -183,17 +184,24 @@ class Life:
     async def reopen(self, room: Room, reason: str, actor: str) -> None:
         """Somebody moves into a closed room; what its meters counted meanwhile is nobody's.
 
-        Raises NoSuchRoom, and BookError when it is not closed.
+        A settlement that has still to cut its supply ends. Raises NoSuchRoom, BookError when it is not
+        closed, and JobError while a cut is on its way.
         """
         why = _reason(reason)
         if self._rooms.site is not None:
             await self._charger.run(self._rooms.site, self._rooms.rules, rooms=[room], flush=True)
         now_ms = self._clock.now_ms()
+        done = Note(name=StepName.ENDED, actor=actor, now_ms=now_ms, said=_Ended(reason="reopened"))
 
         def work(connection: Connection) -> None:
             if not accounts.is_open(connection, room.account):
                 raise NoSuchRoom(f"there is no {room.account}")
             accounts.reopen(connection, room.account, now_ms=now_ms)
+            job = jobs.open_of(connection, room.account)
+            if job is not None and is_being_cut(connection, self._rooms, job):
+                raise JobError(f"{room.account} is being cut; reopen it after that")
+            if job is not None:
+                jobs.note(connection, job, done, state=JobState.DONE)
             audit.append(
                 connection,
                 actor=actor,
@@ -205,7 +213,8 @@ class Life:
                 time_ms=now_ms,
             )
 
-        await self._ledger.run(work)
+        async with self._rounds.cutting:
+            await self._ledger.run(work)
 
     async def whole(self, id: str) -> Whole | None:
         """A job with its steps; None where there is none."""

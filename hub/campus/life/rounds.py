@@ -69,6 +69,9 @@ class Rounds:
         self._target = target
         self._look_s: dict[str, tuple[float, float]] = {}  # when next, and how long after that
         self._checked_s: float | None = None
+        self.cutting = (
+            asyncio.Lock()
+        )  # held while a supply is cut: a room is not reopened meanwhile
 
     async def run(self) -> None:
         """A turn each second, until cancelled. Raises StoreDamaged."""
@@ -150,7 +153,8 @@ class Rounds:
                         partial(follow_order, job=job, now_ms=self._now_ms())
                     )
                 case _:
-                    after = await self._cut(job)
+                    async with self.cutting:
+                        after = await self._cut(await self._now(job))
             job_after = await self._after(job, after)
             if job_after is None or job_after.state is not JobState.OPEN:
                 return None
@@ -202,6 +206,8 @@ class Rounds:
         )
 
     async def _cut(self, job: Job) -> Job | str:
+        if job.state is not JobState.OPEN:
+            return job
         steps = await self._ledger.read(lambda connection: jobs.steps_of(connection, job.id))
         closed = last(steps, StepName.CLOSED)
         assert closed is not None

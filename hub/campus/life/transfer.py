@@ -64,7 +64,7 @@ def move(connection: Connection, job: Job, way: Way, now_ms: int) -> tuple[Job, 
     read, asked = last(steps, StepName.READ), last(steps, StepName.ORDERS)
     assert read is not None
     assert asked is not None
-    why = orders_under_way(connection, job.rooms)
+    why = orders_under_way(connection, job.givers)
     why = why or next(filter(None, (_uncharged(connection, room) for room in job.rooms)), "")
     if why:
         return why

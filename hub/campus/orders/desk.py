@@ -114,6 +114,8 @@ class Desk:
     async def give_back(self) -> int:
         """Give back what could not be delivered, some at a time; how many. Raises StoreError."""
         now_ms = self._clock.now_ms()
+        if not await self._ledger.read(_due):
+            return 0
         return await self._ledger.run(lambda connection: _give_back(connection, now_ms))
 
     def told(self, order: Order) -> None:
@@ -135,8 +137,12 @@ def receive(
     )
 
 
+def _due(connection: Connection) -> list[Order]:
+    return orders.recent(connection, platform=DESK, state=OrderState.REFUND_DUE, limit=_GROUP)
+
+
 def _give_back(connection: Connection, now_ms: int) -> int:
-    due = orders.recent(connection, platform=DESK, state=OrderState.REFUND_DUE, limit=_GROUP)
+    due = _due(connection)
     for order in due:
         orders.refund(connection, order, Act(actor=DESK, now_ms=now_ms, cause=order.reason))
     return len(due)

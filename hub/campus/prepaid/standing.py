@@ -129,11 +129,13 @@ class Standings:
     async def of(self, rooms: Collection[Room] | None = None) -> dict[Room, Standing]:
         """How these rooms stand, or all that pay for what they use. Raises StoreError.
 
-        A room that is not charged, or has no meter, is left out.
+        A room that is not charged, is closed, or has no meter, is left out.
         """
         known = self._meters
         meters = known if rooms is None else {room: known[room] for room in rooms if room in known}
         view = replace(self._view, now_ms=self._clock.now_ms())
+        closed = await self._ledger.read(_closed)
+        meters = {room: group for room, group in meters.items() if room.account not in closed}
         funds, found, tariffs = await self._ledger.read(partial(_read, meters=meters, view=view))
         view = replace(view, tariffs=tariffs)
         words = await self._words(meters)
@@ -269,6 +271,11 @@ def _read(
     wanted = {(room.utility, room.building) for room in meters}
     tariffs = {key: read_tariff(connection, *key) for key in wanted}
     return _funds(connection, meters), found, tariffs
+
+
+def _closed(connection: Connection) -> frozenset[str]:
+    query = select(accounts.c.id).where(accounts.c.kind == str(AccountKind.ROOM))
+    return frozenset(connection.scalars(query.where(accounts.c.closed_ms.is_not(None))))
 
 
 def _funds(connection: Connection, meters: Mapping[Room, object]) -> dict[Room, Funds]:
