@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy import func, select, update
 
 from hub import Link, VirtualClock
-from hub.audit import Entry  # noqa: F401
 from hub.campus.orders import orders
 from hub.campus.orders.orders import Act, Order, OrderState
 from hub.campus.reconcile import differences

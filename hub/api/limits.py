@@ -130,7 +130,7 @@ def _is_signed(scope: Scope) -> bool:
 
 
 def bounded(app: ASGIApp, *, body_timeout_s: float = BODY_TIMEOUT_S) -> Door:
-    """Take a body of at most 64 KiB (or its path's limit), 20 levels deep, in 30 s; then let it in whole."""
+    """Take a body of at most 64 KiB, or its path's limit, 20 levels deep, in 30 s; then let it in whole."""
 
     async def door(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] in ("GET", "HEAD"):
