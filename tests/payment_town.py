@@ -34,11 +34,13 @@ from simulators.links import free_ports, site_toml
 from simulators.platform import Payment, PaymentPlatform
 from tests.hub_process import HubProcess
 from tests.powercut.box import Box
+from tests.servers import wait_until
 
 PLATFORM = "campus-pay"
 METERS_A_LINK = 8
 BATCH_S = 0.5
 LOOK_S = 0.5
+START_S = 120.0  # of the first start, on a machine that is busy with the town itself
 SETTLE_S = 600.0  # a bound, not a wish: it is over when nothing is open any more
 FAULT_RATE = 0.01
 # The first meters lie for ever, each in its own way.
@@ -364,12 +366,17 @@ def all_orders(data: Path) -> list[Order]:
 
 @asynccontextmanager
 async def _serving(hub: HubProcess) -> AsyncIterator[None]:
-    await asyncio.to_thread(hub.start)
+    hub.launch()
     try:
+        await asyncio.to_thread(_wait_for, hub)
         yield
     finally:
         if hub.process is not None and hub.process.poll() is None:
             hub.kill()
+
+
+def _wait_for(hub: HubProcess) -> None:
+    wait_until(lambda: hub.status is not None, timeout_s=START_S)
 
 
 def _http(hub: HubProcess, *, timeout_s: float) -> httpx2.AsyncClient:
