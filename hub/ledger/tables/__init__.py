@@ -10,6 +10,7 @@ from hub.ledger.tables.commands import approvals, attempts, commands, frames, la
 from hub.ledger.tables.inventory import bindings, credentials, devices, inventories
 from hub.ledger.tables.office import api_keys, audit, audit_head
 from hub.ledger.tables.orders import differences, orders, outbox
+from hub.ledger.tables.supply import supplies, timetables, trips
 
 __all__ = [
     "commands",
@@ -33,5 +34,8 @@ __all__ = [
     "orders",
     "outbox",
     "differences",
+    "supplies",
+    "trips",
+    "timetables",
     "metadata",
 ]
