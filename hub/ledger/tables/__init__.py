@@ -5,6 +5,7 @@ so that the same tables and statements run on SQLite and on PostgreSQL.
 """
 
 from hub.ledger.tables.accounts import accounts, balances, meterings, postings, prices, transactions
+from hub.ledger.tables.batches import batch_items, batches
 from hub.ledger.tables.columns import metadata
 from hub.ledger.tables.commands import approvals, attempts, commands, frames, latches
 from hub.ledger.tables.inventory import bindings, credentials, devices, inventories
@@ -37,5 +38,7 @@ __all__ = [
     "supplies",
     "trips",
     "timetables",
+    "batches",
+    "batch_items",
     "metadata",
 ]
