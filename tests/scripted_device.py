@@ -165,8 +165,12 @@ class Machine:
             "dim": {"lane_light": True},
             "start": {"relay_8": True},
             "credit": {"purchase_count": count or 0},
+            "arm": {"relay_armed": True},
+            "power_limit": {"power_limit": command.arguments.get("power", 0)},
         }
         self.state.update(changes.get(command.spec.name, {}))
+        if command.spec.name in ("cut", "restore") and "relay_armed" in self.state:
+            self.state["relay_armed"] = False
         effect = Effect(device=self.name, command=command.id, name=command.spec.name, at_s=at_s)
         self.effects.append(effect)
 

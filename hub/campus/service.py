@@ -15,6 +15,7 @@ from hub.campus.orders.platform_list import PlatformList
 from hub.campus.policies import Policies
 from hub.campus.prepaid.bookkeeping import Bookkeeping
 from hub.campus.prepaid.standing import Standings
+from hub.campus.supply.service import Supplies
 from hub.clock import Clock
 from hub.commands import Commands
 from hub.journal import Journal
@@ -49,9 +50,19 @@ class Campus:
             registry=registry,
             alarms=alarms,
             refresh=refresh,
+            delivered=lambda order: self.supplies.wake(order.account),
         )
         self.intake = Intake(ledger=ledger, clock=clock, alarms=alarms, taken=self.delivery.take)
         self.standings = Standings(ledger=ledger, journal=journal, clock=clock)
+        self.supplies = Supplies(
+            ledger=ledger,
+            journal=journal,
+            clock=clock,
+            commands=commands,
+            registry=registry,
+            standings=self.standings,
+            alarms=alarms,
+        )
         self.bookkeeping = Bookkeeping(ledger=ledger, journal=journal, clock=clock, alarms=alarms)
         self.outbox = Outbox(ledger=ledger, clock=clock, http=http, alarms=alarms)
         self.lists = PlatformList(ledger=ledger, clock=clock, intake=self.intake, http=http)
@@ -61,6 +72,7 @@ class Campus:
         """Go by this site and its policies from now on."""
         self.standings.configure(policies.site, policies.rules)
         self.bookkeeping.configure(policies.site, policies.rules)
+        self.supplies.configure(policies.site, policies.rules, policies.schedules)
         self.intake.configure(policies)
         self.outbox.configure(policies.platforms)
         if policies.wanted:
@@ -74,7 +86,9 @@ class Campus:
             tasks.create_task(self.lists.run(), name="lists")
             tasks.create_task(self.delivery.run(), name="delivery")
             tasks.create_task(self.bookkeeping.run(), name="books")
+            tasks.create_task(self.supplies.run(), name="supplies")
 
     def stored(self, readings: Sequence[Reading]) -> None:
-        """New readings are on disk: what a meter counted after all."""
+        """New readings are on disk: what a meter counted after all, a relay that moved."""
         self.delivery.heard(readings)
+        self.supplies.heard(readings)

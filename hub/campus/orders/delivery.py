@@ -54,6 +54,7 @@ class Delivery:
     """Every open order on its way. `take` each new one; `run` serves until cancelled.
 
     `refresh` has a device of a link read soon: a meter that was silent for long is seldom asked by itself.
+    `delivered` is told each order that has come to its room, once that is on disk.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Delivery:
         registry: Registry,
         alarms: Alarms,
         refresh: Callable[[str, str], None] = lambda _link, _device: None,
+        delivered: Callable[[Order], None] = lambda _order: None,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
@@ -72,6 +74,7 @@ class Delivery:
         self._registry = registry
         self._alarms = alarms
         self._refresh = refresh
+        self._delivered = delivered
         self._asked_s: dict[str, float] = {}
         self._late = LateEffects()
         self._lanes: dict[str, asyncio.Event] = {}
@@ -261,6 +264,8 @@ class Delivery:
 
         after = await self._ledger.run(work)
         _log.info("order", order=order.key, state=str(state), reason=reason)
+        if state is OrderState.DELIVERED:
+            self._delivered(after)
         return after
 
     async def _sweep(self) -> None:

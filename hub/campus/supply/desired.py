@@ -53,8 +53,8 @@ class Act(StrEnum):
 class Facts:
     """Everything that is asked of one device; a text says why, and is empty where it does not hold.
 
-    `protection` and `is_protected` are the rules' word for its room at this hour, and at any; `doubt` is what
-    makes the balance unsure, `away` why the device cannot be told anything, `kept` who keeps it from being cut.
+    `protection` and `is_protected` are the rules' word for its room at this hour, and at any; `doubt` is
+    what makes the balance unsure, `away` why the device can be told nothing, `kept` who keeps it on.
     """
 
     state: SupplyState
@@ -71,14 +71,25 @@ class Facts:
     can_arm: bool = True
 
 
+class Hindrance(StrEnum):
+    """What keeps the hub from what is due; counted."""
+
+    NONE = ""
+    DOUBT = "doubt"
+    PROTECTED = "protected"
+    KEPT = "kept"
+    AWAY = "away"
+    CANNOT_ARM = "cannot_arm"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
-    """What to do and why; where nothing is done, what stands in the way. `needs_person`: nothing else helps."""
+    """What to do and why; where nothing is done, why not, and what stood in the way of what was due."""
 
     act: Act = Act.NONE
     cause: Cause = Cause.NONE
     reason: str = ""
-    needs_person: bool = False
+    hindrance: Hindrance = Hindrance.NONE
 
 
 ARREARS = "used up"
@@ -101,20 +112,34 @@ def decide(facts: Facts) -> Decision:
 
 def _off(facts: Facts) -> Decision:
     """Whether it is to be cut: for its lock, then by timetable, then in arrears."""
+    is_armed = facts.state is SupplyState.ARMED  # a timetable waits until a hand has closed it
+    always = "protected room" if facts.is_protected else ""
     wanted = (
-        (Cause.LOCK, facts.locked, facts.protection),
-        (Cause.SCHEDULE, facts.timetable, "protected room" if facts.is_protected else ""),
-        (Cause.ARREARS, ARREARS if facts.is_used_up else "", facts.doubt or facts.protection),
+        (Cause.LOCK, facts.locked, "", facts.protection),
+        (Cause.SCHEDULE, "" if is_armed else facts.timetable, "", always),
+        (Cause.ARREARS, ARREARS if facts.is_used_up else "", facts.doubt, facts.protection),
     )
-    hindered = ""
-    for cause, reason, forbidden in wanted:
+    first = Decision()
+    for cause, reason, doubt, protection in wanted:
         if not reason:
             continue
-        hindrance = forbidden or facts.kept or facts.away
+        hindrance, text = _hindrance(facts, doubt, protection)
         if not hindrance:
             return Decision(act=Act.CUT, cause=cause, reason=reason)
-        hindered = hindered or f"{reason}, not cut: {hindrance}"
-    return Decision(reason=hindered)
+        if not first.hindrance:
+            first = Decision(reason=f"{reason}, not cut: {text}", hindrance=hindrance)
+    return first
+
+
+def _hindrance(facts: Facts, doubt: str, protection: str) -> tuple[Hindrance, str]:
+    """What forbids a cut, the first of all that does."""
+    reasons = (
+        (Hindrance.PROTECTED, protection),
+        (Hindrance.KEPT, facts.kept),
+        (Hindrance.DOUBT, doubt),
+        (Hindrance.AWAY, facts.away),
+    )
+    return next(((kind, text) for kind, text in reasons if text), (Hindrance.NONE, ""))
 
 
 def _back(facts: Facts) -> Decision:
@@ -136,13 +161,14 @@ def _back(facts: Facts) -> Decision:
 
 
 def _restore(facts: Facts) -> Decision:
-    """How it comes back: as the policy says after a payment, and closed where only a timetable was the cause."""
+    """How it comes back: as the policy says after a payment; closed where only a timetable was the cause."""
     if facts.away:
-        return Decision(reason=f"to be restored: {facts.away}")
+        said = f"to be restored: {facts.away}"
+        return Decision(cause=facts.cause, reason=said, hindrance=Hindrance.AWAY)
     if facts.cause is Cause.SCHEDULE:
         return Decision(act=Act.RESTORE, cause=facts.cause, reason="its timetable is over")
     if facts.restore is Restore.CLOSE:
         return Decision(act=Act.RESTORE, cause=facts.cause, reason="it has credit")
     if facts.can_arm:
         return Decision(act=Act.ARM, cause=facts.cause, reason="it has credit")
-    return Decision(cause=facts.cause, reason=UNARMED, needs_person=True)
+    return Decision(cause=facts.cause, reason=UNARMED, hindrance=Hindrance.CANNOT_ARM)

@@ -7,6 +7,7 @@ that there is none. What ends unknown is looked at: a later word of the device t
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -99,7 +100,9 @@ class Episodes:
 
     def withdraw(self, record: Record, decision: Decision) -> None:
         """It is not wanted any more: what has not left must not leave."""
-        self._commands.withdraw(record.id, decision.reason[:TEXT_MAX] or "not wanted any more")
+        command = self._commands.open.get(record.id)
+        if command is not None and not command.recovered:  # one that may be out is only looked at
+            self._commands.withdraw(record.id, decision.reason[:TEXT_MAX] or "not wanted any more")
 
     async def end(self, view: View, row: Supply, record: Record) -> tuple[Supply, bool]:
         """Take in how its command stands; the row then, and whether it is still under way."""
@@ -134,22 +137,20 @@ class Episodes:
             await self._refused(row, error)
             return False
         _log.info("supply", device=device, act=str(decision.act), reason=decision.reason)
-        try:
+        with suppress(SupplyMoved):  # then it is found by its key at the next look
             await self.keep(row, replace(row, command=record.id))
-        except SupplyMoved:
-            pass  # found by its key at the next look
         return True
 
     async def _done(self, view: View, row: Supply, record: Record) -> Supply:
         state, action = _DONE[row.wish]
-        cause = row.wish_cause if state is SupplyState.CUT else Cause.NONE
-        if state is SupplyState.ARMED:
-            cause = row.wish_cause
+        cause = Cause.NONE if state is SupplyState.ON else row.wish_cause
         since_ms = record.finished_ms or self._clock.now_ms()
         after = moved(row, state, cause, record.cause, since_ms)
         after = replace(after, account=view.switch.room.account, batch="", batch_ms=0)
         details = {"cause": str(row.wish_cause), "command": record.id}
-        return await self.keep(row, after, Note(action=action, reason=record.cause, details=details))
+        return await self.keep(
+            row, after, Note(action=action, reason=record.cause, details=details)
+        )
 
     async def _refused(self, row: Supply, error: CommandError) -> None:
         """The hub takes no such command now: nothing was written."""
@@ -190,7 +191,6 @@ def pause_s(row: Supply) -> float:
 def _order(due: Due, row: Supply, approver: str) -> Order:
     is_cut = row.wish is Act.CUT
     spec = due.view.switch.device.profile.commands[row.wish]
-    del approver  # until commands know of one
     return Order(
         device=row.device,
         name=str(row.wish),
@@ -199,4 +199,5 @@ def _order(due: Due, row: Supply, approver: str) -> Order:
         cause=due.decision.reason[:TEXT_MAX],
         deadline_s=min(CUT_DEADLINE_S, spec.deadline_s) if is_cut else None,
         priority=Priority.BATCH if is_cut else Priority.PAID,
+        approver=approver,
     )

@@ -17,16 +17,22 @@ class Pace:
 
     def take(self, feeder: str, device: str, limit: int, now_s: float) -> bool:
         """Whether this device may be restored now; if so it has a place until `leave` and a second."""
+        free = self.free(feeder, limit, now_s)
         places = self._taken.setdefault(feeder, {})
-        for name, free_s in list(places.items()):
-            if free_s is not None and free_s <= now_s:
-                del places[name]
         if device in places and places[device] is None:
             return True  # its place of before, for the next try
-        if len(places) >= limit:
+        if not free:
             return False
         places[device] = None
         return True
+
+    def free(self, feeder: str, limit: int, now_s: float) -> int:
+        """How many places of a feeder nobody has now."""
+        places = self._taken.get(feeder, {})
+        for name, free_s in list(places.items()):
+            if free_s is not None and free_s <= now_s:
+                del places[name]
+        return max(0, limit - len(places))
 
     def hold(self, feeder: str, device: str) -> None:
         """A restore of an earlier run of the hub may be under way."""

@@ -100,9 +100,7 @@ def save(
     if row is None:
         connection.execute(insert(_t).values(asdict(after)))
     else:
-        connection.execute(
-            update(_t).where(_t.c.device == before.device).values(asdict(after))
-        )
+        connection.execute(update(_t).where(_t.c.device == before.device).values(asdict(after)))
     if note is not None:
         told = {"account": after.account, "reason": note.reason, "state": str(after.state)}
         audit.append(

@@ -18,6 +18,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
+from itertools import pairwise
 
 from hub.campus.prepaid.rules import Hours
 from hub.model import Place
@@ -153,7 +154,7 @@ def _slots(table: Table, key: str) -> tuple[Slot, ...]:
     slots = [_slot(table, key, text) for text in table.texts(key)]
     if not 1 <= len(slots) <= SLOTS_MAX:
         raise table.wrong(key, len(slots), f"write 1 to {SLOTS_MAX} parts of a day")
-    for earlier, later in zip(slots, slots[1:], strict=False):
+    for earlier, later in pairwise(slots):
         if later.begin < earlier.end:
             raise table.wrong(key, "parts that overlap", _HINT)
     return tuple(slots)

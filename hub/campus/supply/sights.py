@@ -59,9 +59,7 @@ class Sights:
         before_w, after_w = await trips.power_around(self._journal, row.device, POWERS, time_ms)
         number = row.trips + seen.trips
         overloads = row.overloads if word.overloads is None else word.overloads
-        after = replace(
-            row, account=view.switch.room.account, trips=number, overloads=overloads
-        )
+        after = replace(row, account=view.switch.room.account, trips=number, overloads=overloads)
         if word.closed is False and row.state is SupplyState.ON:
             after = moved(after, SupplyState.TRIPPED, Cause.NONE, seen.kind, time_ms)
         trip = Trip(
@@ -99,7 +97,7 @@ class Sights:
         return await self._keep(row, after, Note(action="opened", reason=reason))
 
     async def _closed(self, view: View) -> Supply:
-        """Closed, and not by the rules: a person's command, a hand where it was armed, or the device itself."""
+        """Closed, and not by the rules: a person's command, a hand that was let, or the device itself."""
         row, word = view.row, view.word
         command = await self._newest(view)
         if command is not None and not command.state.final:
@@ -120,7 +118,7 @@ class Sights:
         return await self._keep(row, after, Note(action="restored", reason=reason, actor=actor))
 
     async def _newest(self, view: View) -> Record | None:
-        """The newest command of somebody else that switched it, or may have, since the row stands as it does."""
+        """The newest command of somebody else that has switched it, or may have, since it is as it is."""
         for record in await self._commands.recent(device=view.device, limit=_NEWEST):
             spec = view.switch.device.profile.commands.get(record.name)
             if spec is None or spec.hazard not in (Hazard.CUT, Hazard.RESTORE):
@@ -128,9 +126,9 @@ class Sights:
             if spec.name not in _OURS and spec.hazard is Hazard.CUT:
                 continue  # a limit, a timetable of its own
             is_new = (record.finished_ms or view.now_ms) > view.row.since_ms
-            if record.actor != ACTOR and is_new:
-                if record.state in _MAYBE or (record.attempts and not record.state.final):
-                    return record
+            is_out = record.state in _MAYBE or (record.attempts and not record.state.final)
+            if record.actor != ACTOR and is_new and is_out:
+                return record
         return None
 
     async def _keep(self, before: Supply, after: Supply, note: Note | None) -> Supply:
@@ -142,7 +140,7 @@ class Sights:
 def _keep_trip(
     connection: Connection, row: Supply, after: Supply, trip: Trip, locked: str, now_ms: int
 ) -> Supply:
-    details = {
+    details: dict[str, str | int | None] = {
         "kind": trip.kind,
         "number": trip.number,
         "power_before_w": trip.power_before_w,

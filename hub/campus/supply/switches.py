@@ -1,4 +1,4 @@
-"""Which devices the hub can switch for a room, what each said last of its relay, and on which feeder it is."""
+"""Which devices the hub can switch for a room, what each said last of its relay, and on which feeder."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Switch:
 class Word:
     """What a device said last of its supply, without what it said with a doubt; `time_ms` of its contacts.
 
-    `closed` and `overloads` are None where nobody knows; `flag` is the point by which it says that it tripped.
+    `closed` and `overloads` are None where nobody knows; `flag` is the point that tells of a trip.
     """
 
     closed: bool | None = None

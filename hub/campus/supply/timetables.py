@@ -39,9 +39,7 @@ def note(connection: Connection, schedules: Sequence[Schedule], now_ms: int) -> 
                 name=schedule.name, digest=schedule.digest, actor=actor, seen_ms=now_ms
             )
             connection.execute(
-                insert(_t).values(
-                    name=known.name, digest=known.digest, actor=actor, seen_ms=now_ms
-                )
+                insert(_t).values(name=known.name, digest=known.digest, actor=actor, seen_ms=now_ms)
             )
         found.append(known)
     return found
@@ -54,9 +52,7 @@ def find(connection: Connection, name: str, digest: str) -> Timetable | None:
     return None if row is None else Timetable(**row._mapping)
 
 
-def approve(
-    connection: Connection, timetable: Timetable, actor: str, *, now_ms: int
-) -> Timetable:
+def approve(connection: Connection, timetable: Timetable, actor: str, *, now_ms: int) -> Timetable:
     """A second person lets it run; the same again changes nothing. Raises SupplyError for its own author."""
     now = find(connection, timetable.name, timetable.digest)
     if now is None:

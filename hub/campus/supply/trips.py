@@ -1,4 +1,4 @@
-"""What a device's last word says of its supply that the hub did not do: a trip, a hand, a return. Pure but for its rows."""
+"""What a device says of its supply that the hub did not do: a trip, a hand, a return. Trips are kept."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def look(row: Supply, word: Word) -> Seen:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trip:
-    """One trip: when, which of its device's since staff unlocked it, and the power around it where it is known."""
+    """One trip: when, which since staff unlocked the device, and the power around it where it is known."""
 
     id: str
     device: str
@@ -73,7 +73,7 @@ class Trip:
 async def power_around(
     journal: Journal, device: str, points: Sequence[str], time_ms: int
 ) -> tuple[int | None, int | None]:
-    """Watts before this moment and from it on: the highest of the quarter of an hour before, and the first after."""
+    """The highest power of the quarter of an hour before this moment, and the first after it, in W."""
     for point in points:
         series = await journal.history(device, point, time_ms - BEFORE_MS, time_ms + BEFORE_MS)
         pairs = list(zip(series.times, series.values, strict=True))
@@ -89,9 +89,7 @@ async def power_around(
 
 def add(connection: Connection, trip: Trip) -> None:
     """Keep a trip, for ever."""
-    connection.execute(
-        insert(_t).values({name: getattr(trip, name) for name in Trip.__slots__})
-    )
+    connection.execute(insert(_t).values({name: getattr(trip, name) for name in Trip.__slots__}))
 
 
 def newest(connection: Connection, device: str, limit: int) -> list[Trip]:
