@@ -17,6 +17,7 @@ from hub.api import (
     live,
     orders,
     payments,
+    supply,
     wire,
 )
 from hub.api.document import document
@@ -31,6 +32,7 @@ _ROUTERS = (
     wire.router,
     orders.router,
     payments.router,
+    supply.router,
     credentials.router,
     inventory.router,
     bindings.router,

@@ -15,6 +15,8 @@ from hub.auth import TooManyChecks
 from hub.campus.orders.intake import NoRoom, OrderConflict
 from hub.campus.orders.notices import NoticeError
 from hub.campus.orders.signatures import NotSigned
+from hub.campus.supply.desk import NoSupply
+from hub.campus.supply.record import SupplyError
 from hub.commands import CommandError, Refusal
 from hub.errors import ConfigError, HubError, StoreError
 from hub.safety import StillAlarm
@@ -115,7 +117,7 @@ def problem_of(error: Exception) -> Problem:
             return Problem(422, "invalid", "the request is not as documented", _fields(error))
         case HTTPException(status_code=status):
             return NOT_FOUND if status == HTTPStatus.NOT_FOUND else Problem(status, _kind(status))
-        case NotSigned() | NoticeError() | NoRoom() | OrderConflict():
+        case NotSigned() | NoticeError() | NoRoom() | OrderConflict() | SupplyError():
             return _not_taken(error)
         case TooManyChecks():
             return Problem(429, "too-many", "too many unknown keys are being checked")
@@ -146,7 +148,9 @@ def _kind(status: int) -> str:
     return HTTPStatus(status).phrase.lower().replace(" ", "-")
 
 
-def _not_taken(error: NotSigned | NoticeError | NoRoom | OrderConflict) -> Problem:
+def _not_taken(
+    error: NotSigned | NoticeError | NoRoom | OrderConflict | SupplyError,
+) -> Problem:
     match error:
         case NotSigned():
             return NOT_SIGNED
@@ -155,6 +159,10 @@ def _not_taken(error: NotSigned | NoticeError | NoRoom | OrderConflict) -> Probl
             return Problem(422, "invalid", text, (wrong,))
         case NoRoom():
             return Problem(404, "no-room", "no meter serves this room; nothing was taken")
+        case NoSupply():
+            return NOT_FOUND
+        case SupplyError():
+            return Problem(409, "supply", str(error))
         case OrderConflict():
             return Problem(409, "conflict", str(error))
 

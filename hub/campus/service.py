@@ -15,6 +15,7 @@ from hub.campus.orders.platform_list import PlatformList
 from hub.campus.policies import Policies
 from hub.campus.prepaid.bookkeeping import Bookkeeping
 from hub.campus.prepaid.standing import Standings
+from hub.campus.supply.desk import SupplyDesk
 from hub.campus.supply.service import Supplies
 from hub.clock import Clock
 from hub.commands import Commands
@@ -63,6 +64,7 @@ class Campus:
             standings=self.standings,
             alarms=alarms,
         )
+        self.supply_desk = SupplyDesk(ledger=ledger, clock=clock, supplies=self.supplies)
         self.bookkeeping = Bookkeeping(ledger=ledger, journal=journal, clock=clock, alarms=alarms)
         self.outbox = Outbox(ledger=ledger, clock=clock, http=http, alarms=alarms)
         self.lists = PlatformList(ledger=ledger, clock=clock, intake=self.intake, http=http)

@@ -23,6 +23,7 @@ from hub.cli import (
     scan,
     sheets,
     show,
+    supply,
     tell,
     trace,
     use,
@@ -70,6 +71,7 @@ app.command("bindings")(bindings.bindings)
 app.command("bind")(bindings.bind)
 app.command("unbind")(bindings.unbind)
 app.command("use")(use.use)
+app.add_typer(supply.app, name="supply")
 app.command("doctor")(doctor.doctor)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

@@ -11,8 +11,8 @@ from hub.campus.prepaid.rules import Prepaid, Rules
 from hub.campus.prepaid.standing import Holder, Standing
 from hub.campus.supply.desired import Facts
 from hub.campus.supply.record import Supply
-from hub.campus.supply.schedules import Schedule
 from hub.campus.supply.switches import Switch, Word
+from hub.campus.supply.timetables import Running
 from hub.registry import Registry
 
 CUT_DEADLINE_S = 30.0  # a cut that has not left by then is decided upon anew
@@ -36,12 +36,11 @@ class View:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
-    """The rules of a site, and by device the timetable that a second person has approved."""
+    """The rules of a site, and by device the timetable that is running."""
 
     timezone: ZoneInfo
     rules: Rules = field(default_factory=Rules)
-    timetables: Mapping[str, Schedule] = field(default_factory=dict)
-    approvers: Mapping[str, str] = field(default_factory=dict)
+    running: Mapping[str, Running] = field(default_factory=dict)
 
     def local(self, time_ms: int) -> datetime:
         """The site's own time."""
@@ -61,9 +60,14 @@ class Policy:
 
     def timetable(self, device: str, now_ms: int) -> str:
         """The timetable by which it is off now; empty when none is."""
-        schedule = self.timetables.get(device)
-        is_off = schedule is not None and schedule.is_off(self.local(now_ms))
-        return f"timetable {schedule.name}" if schedule and is_off else ""
+        running = self.running.get(device)
+        is_off = running is not None and running.schedule.is_off(self.local(now_ms))
+        return f"timetable {running.schedule.name}" if running and is_off else ""
+
+    def approver(self, device: str) -> str:
+        """Who approved the timetable of this device; empty where none is running."""
+        running = self.running.get(device)
+        return running.approver if running else ""
 
 
 def facts_of(view: View, row: Supply, policy: Policy, registry: Registry) -> Facts:

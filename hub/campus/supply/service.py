@@ -19,16 +19,18 @@ from hub.campus.accounts.accounts import room_of
 from hub.campus.alarms import Alarms
 from hub.campus.prepaid.rules import Rules
 from hub.campus.prepaid.standing import Standings
-from hub.campus.supply import record, timetables
+from hub.campus.supply import record
 from hub.campus.supply.bulk import BulkCuts, share
 from hub.campus.supply.desired import Act, Cause, Decision, Hindrance, decide
 from hub.campus.supply.episodes import Due, Episodes
 from hub.campus.supply.facts import Policy, View, facts_of
+from hub.campus.supply.limits import PowerLimits
 from hub.campus.supply.pace import Pace
 from hub.campus.supply.record import Note, Supply, SupplyMoved, rested
 from hub.campus.supply.schedules import Schedule
 from hub.campus.supply.sights import Sights
 from hub.campus.supply.switches import CUT, Switch, switches, word_of
+from hub.campus.supply.timetables import Timetables
 from hub.clock import Clock
 from hub.commands import Commands
 from hub.errors import HubError, StoreDamaged, StoreError
@@ -42,7 +44,6 @@ TURN_PERIOD_S = 30.0  # between two looks at everything
 STEP_PERIOD_S = 0.5  # while a command is under way, or a restore waits for its place
 CUTS_MAX = 1_000  # by timetable under way at a time
 _ALL = "supply"
-_TIMETABLE = "timetable"
 _STEP = 500
 
 _log = structlog.get_logger("supply")
@@ -87,12 +88,14 @@ class Supplies:
         self._sights = Sights(
             ledger=ledger, journal=journal, clock=clock, commands=commands, alarms=alarms
         )
+        self._limits = PowerLimits(
+            journal=journal, clock=clock, commands=commands, registry=registry, alarms=alarms
+        )
+        self.timetables = Timetables(ledger=ledger, clock=clock, alarms=alarms)
         self._switches: dict[str, Switch] = {}
-        self._schedules: tuple[Schedule, ...] = ()
         self._policy = Policy(timezone=ZoneInfo("UTC"))
         self._woken: set[str] = set()
         self._busy: set[str] = set()  # something is under way, or waits for its moment
-        self._queues: dict[str, dict[str, None]] = {}  # by feeder: who waits for a place, in order
         self._said: dict[str, object] = {}
         self._why: dict[str, Decision] = {}
         self._event = asyncio.Event()
@@ -102,7 +105,7 @@ class Supplies:
     def configure(self, site: Site, rules: Rules, schedules: Sequence[Schedule]) -> None:
         """Go by this site, its rules and timetables from the next turn on."""
         self._switches = {switch.device.id: switch for switch in switches(site)}
-        self._schedules = tuple(schedules)
+        self.timetables.configure(schedules)
         self._policy = Policy(timezone=site.timezone, rules=rules)
         self._why = {device: why for device, why in self._why.items() if device in self._switches}
         self._looked_s = None
@@ -142,10 +145,11 @@ class Supplies:
         now_s = self._clock.monotonic_s()
         is_whole = self._looked_s is None or now_s - self._looked_s >= TURN_PERIOD_S
         if is_whole:
-            await self._read_timetables()
+            running = await self.timetables.running(self._switches.values())
+            self._policy = replace(self._policy, running=running)
             self._looked_s = now_s
         woken, self._woken = self._woken, set()
-        some = (woken | self._busy | self._next_of_feeders(now_s)) & {*self._switches}
+        some = (woken | self._busy | self._pace.ready(now_s)) & {*self._switches}
         names = list(self._switches) if is_whole else sorted(some)
         dues: list[Due] = []
         try:
@@ -153,9 +157,11 @@ class Supplies:
                 dues += await self._look(names[begin : begin + _STEP])
             self._is_first = False
             for name in names:  # who still waits for a place stands in line anew
-                self._queues.get(self._switches[name].feeder, {}).pop(name, None)
+                self._pace.step_out(self._switches[name].feeder, name)
             await self._restore([due for due in dues if due.decision.act is not Act.CUT])
             await self._cut([due for due in dues if due.decision.act is Act.CUT], is_whole=is_whole)
+            if is_whole:
+                await self._limits.turn(self._switches.values(), self._policy)
         except HubError:
             self._woken |= woken
             raise
@@ -174,6 +180,14 @@ class Supplies:
     def switch(self, device: str) -> Switch | None:
         """The switch of a device, where it is one."""
         return self._switches.get(device)
+
+    async def one(self, device: str) -> Shown | None:
+        """One supply; None for a device that the hub does not switch. Raises StoreError."""
+        switch = self._switches.get(device)
+        if switch is None:
+            return None
+        rows = await self._ledger.read(partial(record.read, devices=[device]))
+        return self._shown(switch, rows[device])
 
     async def may_cut(self, device: str) -> str:
         """Why this room may not be cut in arrears at this moment; empty when it may. Raises StoreError.
@@ -203,16 +217,6 @@ class Supplies:
         why = self._why.get(switch.device.id, Decision())
         return Shown(switch=switch, row=row, why=why)
 
-    def _next_of_feeders(self, now_s: float) -> set[str]:
-        """Who stands in line for a place that is free by now."""
-        found: set[str] = set()
-        for feeder, queue in self._queues.items():
-            known = [name for name in queue if name in self._switches]
-            for first in known[:1]:
-                limit = self._policy.of(self._switches[first]).restores_per_s
-                found.update(known[: self._pace.free(feeder, limit, now_s)])
-        return found
-
     def _wake(self, devices: Iterable[str]) -> None:
         self._woken.update(devices)
         self._event.set()
@@ -220,40 +224,13 @@ class Supplies:
     async def _rest(self) -> None:
         now_s = self._clock.monotonic_s()
         left_s = TURN_PERIOD_S - (now_s - (self._looked_s or now_s))
-        wait_s = min(STEP_PERIOD_S, left_s) if self._busy or self._queues else left_s
+        wait_s = min(STEP_PERIOD_S, left_s) if self._busy or self._pace.is_waited_for else left_s
         try:
             async with asyncio.timeout(max(0.01, wait_s)):
                 await self._event.wait()
         except TimeoutError:
             pass
         self._event.clear()
-
-    async def _read_timetables(self) -> None:
-        """Note the timetables of now, and go by those that are approved."""
-        schedules, now_ms = self._schedules, self._clock.now_ms()
-        if not schedules:
-            return
-        noted = await self._ledger.run(
-            lambda connection: timetables.note(connection, schedules, now_ms)
-        )
-        approver = {one.name: one.approver for one in noted if one.approver}
-        for one in noted:
-            subject = f"{_TIMETABLE}/{one.name}"
-            if one.approver:
-                self._alarms.end(subject)
-            else:
-                self._alarms.say(subject, "it waits for a second person and switches nothing yet")
-        by_device = {
-            name: schedule
-            for name, switch in self._switches.items()
-            for schedule in schedules
-            if schedule.name in approver and schedule.covers(switch.device.place)
-        }
-        self._policy = replace(
-            self._policy,
-            timetables=by_device,
-            approvers={name: approver[schedule.name] for name, schedule in by_device.items()},
-        )
 
     async def _look(self, names: Sequence[str]) -> list[Due]:
         """Take each of these one step further; what is to be told now."""
@@ -342,9 +319,6 @@ class Supplies:
             feeder, limit = due.view.switch.feeder, self._policy.of(due.view.switch).restores_per_s
             if self._pace.take(feeder, due.view.device, limit, now_s):
                 going.append(due)
-            else:
-                self._queues.setdefault(feeder, {})[due.view.device] = None
-        self._queues = {feeder: queue for feeder, queue in self._queues.items() if queue}
         made = await self._make(going)
         for due in going:
             if due.view.device not in made:
@@ -395,7 +369,7 @@ class Supplies:
         """Have it told; one that cannot be written down now is looked at again."""
         self._busy.add(due.view.device)
         is_timed = due.decision.act is Act.CUT and due.decision.cause is Cause.SCHEDULE
-        approver = self._policy.approvers.get(due.view.device, "") if is_timed else ""
+        approver = self._policy.approver(due.view.device) if is_timed else ""
         try:
             return await self._episodes.make(due, approver=approver)
         except StoreDamaged:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select, update
 
 from hub import audit
+from hub.campus.alarms import Alarms
 from hub.campus.supply.record import SupplyError
 from hub.campus.supply.schedules import Schedule
-from hub.ledger import tables
+from hub.campus.supply.switches import Switch
+from hub.clock import Clock
+from hub.ledger import Ledger, tables
 
 _t, _i = tables.timetables, tables.inventories
 
@@ -25,6 +28,53 @@ class Timetable:
     seen_ms: int
     approver: str = ""
     approved_ms: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Running:
+    """A timetable that a second person has let run, and who."""
+
+    schedule: Schedule
+    approver: str
+
+
+class Timetables:
+    """The timetables of a site in their form of now; `configure` first."""
+
+    def __init__(self, *, ledger: Ledger, clock: Clock, alarms: Alarms) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._alarms = alarms
+        self._schedules: tuple[Schedule, ...] = ()
+
+    def configure(self, schedules: Sequence[Schedule]) -> None:
+        """Go by these from now on."""
+        for schedule in self._schedules:
+            self._alarms.end(f"timetable/{schedule.name}")
+        self._schedules = tuple(schedules)
+
+    async def forms(self) -> list[Timetable]:
+        """Each of them, with who applied and who approved it. Raises StoreError."""
+        schedules, now_ms = self._schedules, self._clock.now_ms()
+        return await self._ledger.run(lambda connection: note(connection, schedules, now_ms))
+
+    async def running(self, switches: Iterable[Switch]) -> dict[str, Running]:
+        """What holds for each device, where it is approved; what is not is an alarm. Raises StoreError."""
+        if not self._schedules:
+            return {}
+        approvers = {one.name: one.approver for one in await self.forms()}
+        for name, approver in approvers.items():
+            if approver:
+                self._alarms.end(f"timetable/{name}")
+            else:
+                said = "it waits for a second person, and switches nothing until then"
+                self._alarms.say(f"timetable/{name}", said)
+        return {
+            switch.device.id: Running(schedule=schedule, approver=approvers[schedule.name])
+            for switch in switches
+            for schedule in self._schedules
+            if approvers[schedule.name] and schedule.covers(switch.device.place)
+        }
 
 
 def note(connection: Connection, schedules: Sequence[Schedule], now_ms: int) -> list[Timetable]:
