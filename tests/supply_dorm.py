@@ -37,8 +37,13 @@ from hub.campus.prepaid.meters import open_rooms
 from hub.campus.prepaid.standing import Standings
 from hub.campus.supply import record
 from hub.campus.supply.bulk import BulkCuts
+from hub.campus.supply.desired import Act as Supplied
+from hub.campus.supply.desired import Cause, Decision
+from hub.campus.supply.episodes import Due
+from hub.campus.supply.facts import View
 from hub.campus.supply.record import Supply
 from hub.campus.supply.service import Supplies
+from hub.campus.supply.switches import Word, switches
 from hub.control import Control
 from hub.ingest import Ingest
 from hub.journal import Journal, open_journal
@@ -179,6 +184,7 @@ class Dorm:
     product: str = METER
     start: datetime = MORNING
     fen: int = 1_000
+    period_s: float = PERIOD_S
     machines: dict[str, Machine] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -222,7 +228,7 @@ class Dorm:
                 link="bus-1",
                 address=name,
                 place=Place(building="B1", floor=name[2], room=name[2:], circuit="socket"),
-                period_s=PERIOD_S,
+                period_s=self.period_s,
             )
             for name in self.names
         )
@@ -466,7 +472,7 @@ class DormHub:
 
     async def _poll(self) -> None:
         while True:
-            await self.clock.sleep(PERIOD_S / 2)
+            await self.clock.sleep(self.dorm.period_s / 2)
             await asyncio.gather(*(self.drivers["bus-1"].read(name) for name in self.dorm.names))
             self.ingest.sweep()
 
@@ -503,3 +509,11 @@ def most_in_a_second(effects: Sequence[Effect]) -> int:
 
 def _add(connection: Connection, *, table: Table, values: dict[str, object]) -> None:
     connection.execute(insert(table).values(values))
+
+
+def due_of(device: str, batch: str) -> Due:
+    """A cut that is due, as far as it matters to whom it is shown."""
+    site = Dorm(folder=Path("nowhere"), rooms=1).site
+    row = Supply(device=device, batch=batch)
+    view = View(switch=next(switches(site)), row=row, word=Word(), standing=None, now_ms=0)
+    return Due(view=view, row=row, decision=Decision(act=Supplied.CUT, cause=Cause.ARREARS))
