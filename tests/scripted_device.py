@@ -166,7 +166,7 @@ class Machine:
             "start": {"relay_8": True},
             "credit": {"purchase_count": count or 0},
             "arm": {"relay_armed": True},
-            "power_limit": {"power_limit": command.arguments.get("power", 0)},
+            "power_limit": {"power_limit": float(command.arguments.get("power", 0))},
         }
         self.state.update(changes.get(command.spec.name, {}))
         if command.spec.name in ("cut", "restore") and "relay_armed" in self.state:

@@ -195,7 +195,7 @@ class Dorm:
                 "relay_armed": False,
                 "overload_count": 0,
                 "over_limit": False,
-                "power_limit": 0,
+                "power_limit": 0.0,
             }
             self.machines[name] = Machine(name=name, state=state)
         self._clock: VirtualClock | None = None
