@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hub.campus.accounts.accounts import Room
 from hub.campus.prepaid.meters import holds_credit
+from hub.campus.prepaid.rules import Restore, Rules
 from hub.command import CommandSpec, Hazard
 from hub.journal import Latest
 from hub.model import Device, Place, Value
@@ -66,6 +67,18 @@ def switches(site: Site) -> Iterator[Switch]:
 def can_switch(profile: Profile) -> bool:
     """Whether the hub can cut and restore such a device: it is told both without a word more."""
     return _takes(profile, CUT, Hazard.CUT) and _takes(profile, RESTORE, Hazard.RESTORE)
+
+
+def cannot_be_armed(site: Site, rules: Rules) -> list[str]:
+    """Products whose rooms no payment brings back: the policy says arm, and they take no such command."""
+    found = {
+        switch.device.profile.id
+        for switch in switches(site)
+        for policy in [rules.of(switch.room.building)]
+        if policy.charges(switch.room.room) and policy.restore is Restore.ARM
+        if not (switch.can_arm or switch.holds_credit)
+    }
+    return sorted(found)
 
 
 def feeder_of(place: Place, link: str) -> str:
