@@ -281,7 +281,10 @@ def test_more_cuts_than_the_brake_lets_through_are_one_proposal(tmp_path: Path) 
         await hub.clock.sleep(660)
         assert len(bulk.asked) == 1
         for name in dorm.names[:24]:
-            order = told_by(hub, name, "cut", name, approver="key/bea")
+            order = replace(
+                told_by(hub, name, "cut", f"batch/batch-1/{name}", approver="key/bea"),
+                actor="supply",
+            )
             await hub.control.commands.submit(order)
         bulk.ended.add("batch-1")
         await hub.until(lambda: len(dorm.effects("cut")) == 24)

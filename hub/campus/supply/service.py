@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from hub.campus.accounts.accounts import room_of
+from hub.campus.accounts.accounts import Room, room_of
 from hub.campus.alarms import Alarms
 from hub.campus.prepaid.rules import Rules
 from hub.campus.prepaid.standing import Standings
@@ -93,6 +93,7 @@ class Supplies:
         )
         self.timetables = Timetables(ledger=ledger, clock=clock, alarms=alarms)
         self._switches: dict[str, Switch] = {}
+        self._rooms: dict[Room, list[str]] = {}
         self._policy = Policy(timezone=ZoneInfo("UTC"))
         self._woken: set[str] = set()
         self._busy: set[str] = set()  # something is under way, or waits for its moment
@@ -105,6 +106,9 @@ class Supplies:
     def configure(self, site: Site, rules: Rules, schedules: Sequence[Schedule]) -> None:
         """Go by this site, its rules and timetables from the next turn on."""
         self._switches = {switch.device.id: switch for switch in switches(site)}
+        self._rooms = {}
+        for name, switch in self._switches.items():
+            self._rooms.setdefault(switch.room, []).append(name)
         self.timetables.configure(schedules)
         self._policy = Policy(timezone=site.timezone, rules=rules)
         self._why = {device: why for device, why in self._why.items() if device in self._switches}
@@ -114,8 +118,7 @@ class Supplies:
     def wake(self, account: str) -> None:
         """Something has come to this account: look at its room at once."""
         room = room_of(account)
-        woken = {name for name, switch in self._switches.items() if switch.room == room}
-        self._wake(woken)
+        self._wake(self._rooms.get(room, ()) if room else ())
 
     def heard(self, readings: Sequence[Reading]) -> None:
         """New readings are on disk; a relay that moved, or a flag, is looked at at once."""
@@ -242,7 +245,11 @@ class Supplies:
             return await self._step(view)
         except SupplyMoved:
             self._woken.add(view.device)
-            return None
+        except StoreDamaged:
+            raise
+        except HubError as error:  # the others go on; this one is looked at in the next whole turn
+            _log.warning("a supply waits", device=view.device, reason=str(error))
+        return None
 
     async def _views(self, names: Collection[str]) -> list[View]:
         wanted = [self._switches[name] for name in names if name in self._switches]
@@ -265,10 +272,11 @@ class Supplies:
         row, is_busy = await self._follow(view)
         decision = decide(facts_of(view, row, self._policy, self._registry))
         self._why[view.device] = decision
-        if is_busy:
-            self._busy.add(view.device)
-            return None
         self._busy.discard(view.device)
+        if is_busy:
+            if row.command in self._commands.open:  # else only a reading, or a person, ends it
+                self._busy.add(view.device)
+            return None
         row = await self._settle(row, decision)
         self._remind(view, decision)
         if decision.act in (Act.NONE, Act.KEEP_CUT):

@@ -86,12 +86,13 @@ class Sights:
             return row  # somebody's command is under way
         fresh = replace(row, account=view.switch.room.account, batch="", batch_ms=0)
         if command is not None and command.name == CUT:
-            cause = Cause.ARREARS if row.batch else Cause.PERSON
+            # What the hub proposed itself is in arrears, and a payment takes it back.
+            cause = Cause.ARREARS if command.actor == ACTOR or row.batch else Cause.PERSON
             reason = command.cause or f"by {command.actor}"
             after = moved(fresh, SupplyState.CUT, cause, reason, _end_ms(command))
             details = {"cause": str(cause), "command": command.id}
             note = Note(action="cut", reason=reason, actor=command.actor, details=details)
-            return await self._keep(row, after, note)
+            return await self._keep(row, after, _unless_batch(command, note))
         reason = "opened by a hand"
         after = moved(fresh, SupplyState.OPENED, Cause.NONE, reason, view.word.time_ms)
         return await self._keep(row, after, Note(action="opened", reason=reason))
@@ -115,7 +116,10 @@ class Sights:
         elif row.state is SupplyState.CUT:
             self._alarms.say(f"supply/{row.device}", "it was cut, and is closed again by nobody")
             after = replace(after, retry_ms=0 if row.locked else view.now_ms + AGAIN_MS)
-        return await self._keep(row, after, Note(action="restored", reason=reason, actor=actor))
+        note = Note(action="restored", reason=reason, actor=actor)
+        if by_person:
+            self._alarms.end(f"supply/{row.device}")
+        return await self._keep(row, after, _unless_batch(command, note))
 
     async def _newest(self, view: View) -> Record | None:
         """The newest command of somebody else that has switched it, or may have, since it is as it is."""
@@ -127,7 +131,8 @@ class Sights:
                 continue  # a limit, a timetable of its own
             is_new = (record.finished_ms or view.now_ms) > view.row.since_ms
             is_out = record.state in _MAYBE or (record.attempts and not record.state.final)
-            if record.actor != ACTOR and is_new and is_out:
+            is_own = record.actor == ACTOR and record.key.startswith(f"{ACTOR}/{view.device}/")
+            if is_new and is_out and not is_own:
                 return record
         return None
 
@@ -152,6 +157,12 @@ def _keep_trip(
         return after
     note = Note(action="locked", reason=locked)
     return save(connection, after, replace(after, locked=locked), note, now_ms)
+
+
+def _unless_batch(command: Record | None, note: Note) -> Note | None:
+    """A batch has written down itself what it did."""
+    is_batch = command is not None and command.key.startswith("batch/")
+    return None if is_batch else note
 
 
 def _end_ms(record: Record) -> int:
