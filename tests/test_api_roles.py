@@ -27,6 +27,7 @@ CREDIT: dict[str, object] = {
 }
 CREDENTIAL: dict[str, object] = {"kind": "password", "devices": ["washer-1"]}
 BINDING: dict[str, object] = {"device": "meter-1", "building": "B1", "room": "101", "from_ms": 1}
+ACCOUNT = "/v1/accounts/B1/101/electricity"
 KEY: dict[str, object] = {"name": "new", "role": "viewer"}
 
 # method, route, who may, an example's path and body
@@ -100,13 +101,67 @@ ROUTES: list[tuple[str, str, frozenset[Role], str, dict[str, object] | None]] = 
         "/v1/timetables/nights/approve",
         None,
     ),
+    ("GET", "/v1/use/ranking", ALL, "", None),
+    ("GET", "/v1/sharing", RESOLVERS, "/v1/sharing?building=B1&month=2026-10", None),
+    ("POST", "/v1/sharing", RESOLVERS, "", {"building": "B1", "month": "2026-10"}),
+    ("GET", "/v1/orders", RESOLVERS, "", None),
+    (
+        "GET",
+        "/v1/orders/{platform}/{number}/history",
+        RESOLVERS,
+        "/v1/orders/campus-pay/1/history",
+        None,
+    ),
+    (
+        "POST",
+        "/v1/orders/{platform}/{number}/resolve",
+        RESOLVERS,
+        "/v1/orders/campus-pay/1/resolve",
+        {"outcome": "done", "note": "its display"},
+    ),
+    ("GET", "/v1/callbacks", RESOLVERS, "", None),
+    ("POST", "/v1/callbacks/{word}/again", RESOLVERS, f"/v1/callbacks/{ID}-1/again", None),
+    ("POST", "/v1/platforms/{platform}/ask", RESOLVERS, "/v1/platforms/campus-pay/ask", None),
+    ("GET", "/v1/accounts", RESOLVERS, "", None),
+    ("GET", "/v1/accounts/{building}/{room}/{utility}", RESOLVERS, ACCOUNT, None),
+    (
+        "GET",
+        "/v1/accounts/{building}/{room}/{utility}/statement",
+        RESOLVERS,
+        f"{ACCOUNT}/statement",
+        None,
+    ),
+    (
+        "POST",
+        "/v1/accounts/{building}/{room}/{utility}/corrections",
+        RESOLVERS,
+        f"{ACCOUNT}/corrections",
+        {"amount": 1, "reason": "a mistake"},
+    ),
+    ("GET", "/v1/transactions", RESOLVERS, "", None),
+    ("GET", "/v1/meterings/held", RESOLVERS, "", None),
+    (
+        "POST",
+        "/v1/meterings/{binding}/release",
+        RESOLVERS,
+        f"/v1/meterings/{ID}/release",
+        {"counter": 1, "reason": "seen"},
+    ),
+    ("POST", "/v1/books/check", RESOLVERS, "", None),
+    ("GET", "/v1/prices", RESOLVERS, "", None),
+    ("POST", "/v1/prices", RESOLVERS, "", {"from_day": "2030-01-01", "yuan": "0.5"}),
+    ("POST", "/v1/allowance", RESOLVERS, "", None),
     ("GET", "/v1/audit", ADMIN, "", None),
     ("GET", "/v1/keys", ADMIN, "", None),
     ("POST", "/v1/keys", ADMIN, "", KEY),
     ("DELETE", "/v1/keys/{key}", ADMIN, f"/v1/keys/{ID}", None),
 ]
 # Not by key: by a payment platform's signature.
-SIGNED = [("POST", "/v1/orders"), ("POST", "/v1/orders/alipay/{platform}")]
+SIGNED = [
+    ("POST", "/v1/orders"),
+    ("POST", "/v1/orders/alipay/{platform}"),
+    ("GET", "/v1/orders/query"),
+]
 CASES = [
     pytest.param(method, path or route, role, role in allowed, body, id=f"{method} {route} {role}")
     for method, route, allowed, path, body in ROUTES

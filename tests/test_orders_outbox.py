@@ -94,9 +94,9 @@ async def test_after_the_last_try_it_is_a_persons_who_may_begin_anew(
     assert [one.subject for one in desk.intake.alarms.now()] == [
         f"order/campus-pay/{payment.number}"
     ]
-    assert await desk.outbox.again(stuck.id)
+    assert await desk.outbox.again(stuck.id, "key/1")
     assert await desk.outbox.tell(NAME) == 1
-    assert not await desk.outbox.again(stuck.id)
+    assert not await desk.outbox.again(stuck.id, "key/1")
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,20 @@ from fastapi.security import HTTPBearer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hub.api import (
+    accounts,
     admin,
     bindings,
+    bookkeeping,
     credentials,
     devices,
     health,
     inventory,
     live,
     orders,
+    orders_desk,
     payments,
     supply,
+    use,
     wire,
 )
 from hub.api.document import document
@@ -31,11 +35,15 @@ _ROUTERS = (
     live.router,
     wire.router,
     orders.router,
+    orders_desk.router,
+    accounts.router,
+    bookkeeping.router,
     payments.router,
     supply.router,
     credentials.router,
     inventory.router,
     bindings.router,
+    use.router,
     health.router,
     admin.router,
 )

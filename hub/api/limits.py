@@ -20,14 +20,21 @@ from hub.errors import HubError
 
 OPEN_PATHS = ("/health",)
 SIGNED_PATH = "/v1/orders"  # a POST there, or under the next, is known by its signature
-SIGNED_UNDER = "/v1/orders/alipay/"
+SIGNED_UNDER = "/v1/orders/alipay/"  # and one name
+SIGNED_QUESTION = "/v1/orders/query"  # a GET there likewise
 LIVE_PATH = "/v1/live"
 TRACE_END = "/trace"  # of the paths of streams that end by themselves
 BODY_MAX_BYTES = 64 * 1024
 DEPTH_MAX = 20
 BODY_TIMEOUT_S = 30.0
 ANSWER_TIMEOUT_S = 30.0
-LONG_ANSWERS_S = {"/v1/inventory/apply": 180.0}  # ten thousand devices on a small box
+LONG_ANSWERS_S = {  # ten thousand devices on a small box
+    "/v1/inventory/apply": 180.0,
+    "/v1/allowance": 180.0,
+    "/v1/books/check": 180.0,
+    "/v1/use/ranking": 180.0,
+    "/v1/sharing": 180.0,
+}
 READ_TIMEOUT_S = 10.0  # a client that takes nothing for so long is given up
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -113,8 +120,10 @@ def identified(app: ASGIApp, *, parts: ApiParts) -> Door:
 
 def _is_signed(scope: Scope) -> bool:
     path = str(scope["path"])
-    is_door = path == SIGNED_PATH or path.startswith(SIGNED_UNDER)
-    return is_door and scope["method"] == "POST"
+    if scope["method"] == "GET":
+        return path == SIGNED_QUESTION
+    is_form = path.startswith(SIGNED_UNDER) and "/" not in path[len(SIGNED_UNDER) :]
+    return scope["method"] == "POST" and (path == SIGNED_PATH or is_form)
 
 
 def bounded(app: ASGIApp, *, body_timeout_s: float = BODY_TIMEOUT_S) -> Door:

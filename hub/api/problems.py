@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import structlog
@@ -12,9 +13,13 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from hub.auth import TooManyChecks
+from hub.campus.accounts.accounts import BookError
 from hub.campus.orders.intake import NoRoom, OrderConflict
 from hub.campus.orders.notices import NoticeError
+from hub.campus.orders.orders import OrderError
+from hub.campus.orders.platform_list import ListError
 from hub.campus.orders.signatures import NotSigned
+from hub.campus.sharing.report import NoFeeder
 from hub.campus.supply.desk import NoSupply
 from hub.campus.supply.record import SupplyError
 from hub.commands import CommandError, Refusal
@@ -80,6 +85,14 @@ _REFUSALS = {
     Refusal.NOT_UNKNOWN: 409,
     Refusal.SAME_PERSON: 403,
 }
+# What cannot be done as things stand, in the error's own words.
+_AS_THINGS_STAND: Mapping[type[HubError], str] = {
+    StillAlarm: "still-alarm",
+    OrderError: "conflict",
+    BookError: "not-booked",
+    ListError: "platform",
+    NoFeeder: "no-feeder",
+}
 # Said in the same words whether there is none or this key may not know.
 _SAME_WORDS = {
     Refusal.UNKNOWN_DEVICE: "no such device",
@@ -121,8 +134,8 @@ def problem_of(error: Exception) -> Problem:
             return _not_taken(error)
         case TooManyChecks():
             return Problem(429, "too-many", "too many unknown keys are being checked")
-        case StillAlarm():
-            return Problem(409, "still-alarm", str(error))
+        case StillAlarm() | OrderError() | BookError() | ListError() | NoFeeder():
+            return Problem(409, _AS_THINGS_STAND[type(error)], str(error))
         case StoreError():
             return Problem(503, "store", "the hub cannot use its store now; nothing was taken")
         case ConfigError():  # half of the broker's authority is missing: the hub's operator mends it

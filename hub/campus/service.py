@@ -15,6 +15,7 @@ from hub.campus.orders.platform_list import PlatformList
 from hub.campus.policies import Policies
 from hub.campus.prepaid.bookkeeping import Bookkeeping
 from hub.campus.prepaid.standing import Standings
+from hub.campus.sharing.sharing import Sharing
 from hub.campus.supply.desk import SupplyDesk
 from hub.campus.supply.service import Supplies
 from hub.clock import Clock
@@ -65,6 +66,7 @@ class Campus:
             alarms=alarms,
         )
         self.supply_desk = SupplyDesk(ledger=ledger, clock=clock, supplies=self.supplies)
+        self.sharing = Sharing(ledger=ledger, journal=journal, clock=clock)
         self.bookkeeping = Bookkeeping(ledger=ledger, journal=journal, clock=clock, alarms=alarms)
         self.outbox = Outbox(ledger=ledger, clock=clock, http=http, alarms=alarms)
         self.lists = PlatformList(ledger=ledger, clock=clock, intake=self.intake, http=http)
@@ -73,6 +75,7 @@ class Campus:
     def configure(self, policies: Policies) -> None:
         """Go by this site and its policies from now on."""
         self.standings.configure(policies.site, policies.rules)
+        self.sharing.configure(policies.site, policies.rules)
         self.bookkeeping.configure(policies.site, policies.rules)
         self.supplies.configure(policies.site, policies.rules, policies.schedules)
         self.intake.configure(policies)

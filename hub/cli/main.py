@@ -7,6 +7,7 @@ import sys
 import typer
 
 from hub.cli import (
+    accounts,
     alarms,
     backup,
     bindings,
@@ -18,9 +19,12 @@ from hub.cli import (
     inventory,
     labels,
     office,
+    orders,
+    prices,
     read,
     run,
     scan,
+    share,
     sheets,
     show,
     supply,
@@ -63,6 +67,10 @@ app.command("fire-reset")(alarms.fire_reset)
 app.command("resolve")(tell.resolve)
 app.add_typer(office.audit_app, name="audit")
 app.add_typer(office.keys_app, name="keys")
+app.add_typer(orders.app, name="order")
+app.add_typer(accounts.app, name="account")
+app.add_typer(prices.app, name="price")
+app.add_typer(share.app, name="share")
 app.command("import")(sheets.import_)
 app.command("export")(sheets.export)
 app.command("labels")(labels.labels)

@@ -88,12 +88,12 @@ class Room:
         return self._id(AccountKind.METER)
 
     def _id(self, kind: AccountKind) -> str:
-        return "/".join((kind, _quoted(self.building), _quoted(self.room), self.utility))
+        return "/".join((kind, quoted(self.building), quoted(self.room), self.utility))
 
 
 def platform(name: str) -> str:
     """The account of a payment platform."""
-    return f"{AccountKind.PLATFORM}/{_quoted(name)}"
+    return f"{AccountKind.PLATFORM}/{quoted(name)}"
 
 
 def revenue(utility: Utility) -> str:
@@ -172,7 +172,8 @@ def _room(account: str) -> Room | None:
     return None
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A name as a part of an id or key: without `/`."""
     return name.replace("%", "%25").replace("/", "%2F")
 
 

@@ -43,6 +43,7 @@ class Kind(StrEnum):
     CORRECTION = "correction"
     TRANSFER = "transfer"  # from room to room
     SETTLEMENT = "settlement"  # at check-out
+    SHARE = "share"  # a room's part of a common use
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

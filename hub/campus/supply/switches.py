@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from hub.campus.accounts.accounts import Room
-from hub.campus.prepaid.meters import holds_credit
+from hub.campus.prepaid.meters import holds_credit, utility_of
 from hub.campus.prepaid.rules import Restore, Rules
 from hub.command import CommandSpec, Hazard
 from hub.journal import Latest
@@ -17,6 +17,7 @@ from hub.site import Site
 CUT, RESTORE, ARM = "cut", "restore", "arm"
 RELAY_ARMED, OVERLOADS = "relay_armed", "overload_count"
 _CONTACTS = ("relay_closed", "breaker_l1_closed", "breaker_l2_closed", "breaker_l3_closed")
+_VALVES = ("valve_open",)
 # Said by the device of itself when it has opened its relay for what flowed, or for what was done to it.
 TRIP_FLAGS = ("over_limit", "device_fault", "power_alarm")
 POWERS = ("active_power_total", "active_power_l1")
@@ -52,11 +53,13 @@ def switches(site: Site) -> Iterator[Switch]:
     """Every device of a room that can be cut and restored, and shows whether it is."""
     for device in site.devices():
         profile, place = device.profile, device.place
-        contacts = tuple(point for point in _CONTACTS if point in profile.points)
+        contacts = tuple(point for point in (*_CONTACTS, *_VALVES) if point in profile.points)
         if place.room and contacts and can_switch(profile):
             yield Switch(
                 device=device,
-                room=Room(building=place.building, room=place.room),
+                room=Room(
+                    building=place.building, room=place.room, utility=utility_of(profile.points)
+                ),
                 feeder=feeder_of(place, device.link),
                 contacts=contacts,
                 holds_credit=holds_credit(profile),

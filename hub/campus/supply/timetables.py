@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, insert, select, update
 
 from hub import audit
+from hub.campus.accounts.accounts import Utility
 from hub.campus.alarms import Alarms
 from hub.campus.supply.record import SupplyError
 from hub.campus.supply.schedules import Schedule
@@ -72,6 +73,7 @@ class Timetables:
         return {
             switch.device.id: Running(schedule=schedule, approver=approvers[schedule.name])
             for switch in switches
+            if switch.room.utility is Utility.ELECTRICITY
             for schedule in self._schedules
             if approvers[schedule.name] and schedule.covers(switch.device.place)
         }
