@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -200,16 +200,19 @@ class Brake:
         hazard = deed.hazard
         if hazard not in _BRAKED:
             return True
-        now_s = self._clock.monotonic_s()
-        let = self._let[hazard]
-        while let and now_s - next(iter(let.values()))[1] > BRAKE_WINDOW_S:
-            del let[next(iter(let))]
-        if command not in let:
-            things = {one for one, _ in let.values()}
-            if deed not in things and len(things) >= limit:
-                return False
+        things = self._things(hazard)
+        if command not in self._let[hazard] and deed not in things and len(things) >= limit:
+            return False
         self.count(deed, command)
         return True
+
+    def lets_all(self, deeds: Collection[Deed], limit: int) -> bool:
+        """Whether all of these may be done within one window without a second person. Counts nothing."""
+        return all(
+            len(self._things(hazard) | wanted) <= limit
+            for hazard in _BRAKED
+            if (wanted := {deed for deed in deeds if deed.hazard is hazard})
+        )
 
     def count(self, deed: Deed, command: str, age_s: float = 0.0) -> None:
         """This was, or is being, done by this command; call with falling ages."""
@@ -221,6 +224,13 @@ class Brake:
         """This command was not taken after all."""
         if hazard in _BRAKED:
             self._let[hazard].pop(command, None)
+
+    def _things(self, hazard: Hazard) -> set[Deed]:
+        """What was done within the window; what is older is forgotten."""
+        now_s, let = self._clock.monotonic_s(), self._let[hazard]
+        while let and now_s - next(iter(let.values()))[1] > BRAKE_WINDOW_S:
+            del let[next(iter(let))]
+        return {deed for deed, _ in let.values()}
 
 
 class Rate:
@@ -280,15 +290,24 @@ class Safety:
             f"unproven command{because}: try it on one device, then name {name} in allow_unproven"
         )
 
-    def holds(self, spec: CommandSpec, device: str, command: str) -> bool:
+    def holds(
+        self, spec: CommandSpec, device: str, command: str, *, is_approved: bool = False
+    ) -> bool:
         """Whether it must wait for a second person; if not it is counted. Fire holds back no opening.
 
-        Asked when it is taken, and once more just before the wire.
+        Asked when it is taken, and once more just before the wire. One that a second person `is_approved`
+        by beforehand is counted and never held.
         """
         if spec.hazard is Hazard.OPEN and self.latch.state().latched:
             return False
-        limit = self._rules.brake_limit(len(self._devices))
-        return not self._brake.lets(_deed(spec, device), command, limit)
+        if is_approved:
+            self.let(spec, device, command)
+            return False
+        return not self._brake.lets(_deed(spec, device), command, self._limit)
+
+    def lets_all(self, wishes: Iterable[tuple[CommandSpec, str]]) -> bool:
+        """Whether each of these devices may be told this now, without a second person. Counts nothing."""
+        return self._brake.lets_all({_deed(spec, device) for spec, device in wishes}, self._limit)
 
     @property
     def approval_s(self) -> float:
@@ -309,6 +328,10 @@ class Safety:
         """What was counted for this command does not count: it was not taken after all."""
         self._brake.forget(hazard, command)
         self._rate.forget(hazard, device, command)
+
+    @property
+    def _limit(self) -> int:
+        return self._rules.brake_limit(len(self._devices))
 
     def _period_s(self, device: str) -> float:
         known = self._devices.get(device)

@@ -143,6 +143,8 @@ class Meter:
         self._forced = False
         self._credited_fen = 0
         self._purchases = 0
+        self._trips = 0
+        self._tripped = False
         self._bought: tuple[int, int] | None = None  # when and for how much, the last time
 
     def electricity(self, now_ms: int) -> Electricity:
@@ -171,7 +173,7 @@ class Meter:
 
     def show(self, now_ms: int) -> Mapping[str, Value]:
         """Every point of the product."""
-        now = self.electricity(now_ms)
+        now = self._guarded(now_ms)
         shown: dict[str, Value] = {}
         for name in self._birth.points:
             show = _SHOWS.get(name)
@@ -186,10 +188,34 @@ class Meter:
             shown[name] = int(shown[name]) + self._credited_fen
         for name in shown.keys() & {"purchase_count"}:
             shown[name] = int(shown[name]) + self._purchases
+        for name in shown.keys() & {"overload_count"}:
+            shown[name] = int(shown[name]) + self._trips
+        for name in shown.keys() & {"over_limit"}:
+            shown[name] = self._tripped
         for name in shown.keys() & {"force_control_enabled"}:
             shown[name] = self._forced
         for name in shown.keys() & {"breaker_l1_closed", "breaker_l2_closed", "breaker_l3_closed"}:
             shown[name] = closed
+
+    def _guarded(self, now_ms: int) -> Electricity:
+        """The truth at this moment, after the meter has cut what is more than the limit it was told."""
+        now, limit_w = self.electricity(now_ms), float(self._written.get("power_limit", 0))
+        if not now.closed or not 0 < limit_w < sum(now.power_w):
+            return now
+        self._switch(now_ms, closed=False)
+        self._trips, self._tripped = self._trips + 1, True
+        tripped = {"power_w": sum(now.power_w), "limit_w": limit_w, "count": self._trips}
+        self._birth.diary.record(now_ms, Deed.TRIPPED, tripped)
+        return self.electricity(now_ms)
+
+    def hand(self, now_ms: int) -> bool:
+        """A hand at the meter closes the relay: one that is armed, or has tripped. False where it may not."""
+        if not (self._tripped or self._written.get("relay_armed")):
+            return False
+        self._written.pop("relay_armed", None)
+        self._switch(now_ms, closed=True)
+        self._birth.diary.record(now_ms, Deed.MOVED, {"relay_closed": True, "by": "hand"})
+        return True
 
     def force(self, now_ms: int, *, enabled: bool, opened: bool) -> None:
         """Forced control of the relay; without it the meter's own control closes it."""
@@ -242,6 +268,7 @@ class Meter:
                 return "rejected"
             return self.keep(now_ms, "relay_armed", True)
         self._written.pop("relay_armed", None)
+        self._tripped = False  # the hub's word is the last: after a cut no hand closes it
         self.write(now_ms, "relay_closed", order == "restore")
         return "done"
 
@@ -256,7 +283,7 @@ class Meter:
             for phase, load in enumerate(self._loads):
                 missed = load.energy_mwms(now_ms) - load.energy_mwms(self._opened_ms)
                 self._not_used_mwms[phase] += missed
-            self._opened_ms = None
+            self._opened_ms, self._tripped = None, False
         if not closed and self._opened_ms is None:
             self._opened_ms = now_ms
 

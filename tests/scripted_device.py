@@ -217,9 +217,13 @@ class Machine:
             "light": {"lane_light": True},
             "dim": {"lane_light": True},
             "start": {"relay_8": True},
+            "arm": {"relay_armed": True},
+            "power_limit": {"power_limit": float(command.arguments.get("power", 0))},
             "credit": self._credited(command, behaviour),
         }
         self.state.update(changes.get(command.spec.name, {}))
+        if command.spec.name in ("cut", "restore") and "relay_armed" in self.state:
+            self.state["relay_armed"] = False
         effect = Effect(device=self.name, command=command.id, name=command.spec.name, at_s=at_s)
         self.effects.append(effect)
 

@@ -22,6 +22,7 @@ from hub.api import (
     orders_desk,
     payments,
     reconciliation,
+    supply,
     use,
     wire,
 )
@@ -41,6 +42,7 @@ _ROUTERS = (
     bookkeeping.router,
     payments.router,
     reconciliation.router,
+    supply.router,
     credentials.router,
     inventory.router,
     bindings.router,

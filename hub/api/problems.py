@@ -22,6 +22,8 @@ from hub.campus.orders.notices import NoticeError
 from hub.campus.orders.orders import OrderError
 from hub.campus.orders.signatures import NotSigned
 from hub.campus.sharing.report import NoFeeder
+from hub.campus.supply.desk import NoSupply
+from hub.campus.supply.record import SupplyError
 from hub.commands import CommandError, Refusal
 from hub.errors import ConfigError, HubError, StoreError
 from hub.safety import StillAlarm
@@ -136,7 +138,7 @@ def problem_of(error: Exception) -> Problem:
             return NOT_FOUND if status == HTTPStatus.NOT_FOUND else Problem(status, _kind(status))
         case HubError() if type(error) in _IN_OWN_WORDS:
             return Problem(*_IN_OWN_WORDS[type(error)], str(error))
-        case NotSigned() | NoticeError() | NoRoom() | OrderConflict():
+        case NotSigned() | NoticeError() | NoRoom() | OrderConflict() | SupplyError():
             return _not_taken(error)
         case TooManyChecks():
             return Problem(429, "too-many", "too many unknown keys are being checked")
@@ -165,7 +167,9 @@ def _kind(status: int) -> str:
     return HTTPStatus(status).phrase.lower().replace(" ", "-")
 
 
-def _not_taken(error: NotSigned | NoticeError | NoRoom | OrderConflict) -> Problem:
+def _not_taken(
+    error: NotSigned | NoticeError | NoRoom | OrderConflict | SupplyError,
+) -> Problem:
     match error:
         case NotSigned():
             return NOT_SIGNED
@@ -174,6 +178,10 @@ def _not_taken(error: NotSigned | NoticeError | NoRoom | OrderConflict) -> Probl
             return Problem(422, "invalid", text, (wrong,))
         case NoRoom():
             return Problem(404, "no-room", "no meter serves this room; nothing was taken")
+        case NoSupply():
+            return NOT_FOUND
+        case SupplyError():
+            return Problem(409, "supply", str(error))
         case OrderConflict():
             return Problem(409, "conflict", str(error))
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 from hub.campus.orders.platforms import Platform, read_platforms
 from hub.campus.prepaid.rules import Rules, read_rules
 from hub.campus.reconcile.rules import ReconciliationRules, read_reconciliation
+from hub.campus.supply.schedules import Schedule, read_schedules
 from hub.errors import ConfigError, ConfigErrors
 from hub.site import Site
 
@@ -23,11 +24,13 @@ class Policies:
     rules: Rules = field(default_factory=Rules)
     platforms: Mapping[str, Platform] = field(default_factory=dict)
     reconciliation: ReconciliationRules = field(default_factory=ReconciliationRules)
+    schedules: tuple[Schedule, ...] = ()
 
     @property
     def wanted(self) -> bool:
-        """Whether anything is paid here."""
-        return bool(self.platforms) or "prepaid" in self.site.policies
+        """Whether anything is paid here, or switched by a timetable."""
+        is_paid = bool(self.platforms) or "prepaid" in self.site.policies
+        return is_paid or bool(self.schedules)
 
 
 def read_policies(site: Site) -> Policies:
@@ -38,6 +41,7 @@ def read_policies(site: Site) -> Policies:
         rules=_read(read_rules, site, Rules(), errors),
         platforms=_read(read_platforms, site, {}, errors),
         reconciliation=_read(read_reconciliation, site, ReconciliationRules(), errors),
+        schedules=_read(read_schedules, site, (), errors),
     )
     if errors:
         raise ConfigErrors(tuple(errors))

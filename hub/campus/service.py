@@ -18,6 +18,8 @@ from hub.campus.prepaid.bookkeeping import Bookkeeping
 from hub.campus.prepaid.standing import Standings
 from hub.campus.reconcile.reconciler import Reconciler
 from hub.campus.sharing.sharing import Sharing
+from hub.campus.supply.desk import SupplyDesk
+from hub.campus.supply.service import Supplies
 from hub.clock import Clock
 from hub.commands import Commands
 from hub.journal import Journal
@@ -53,6 +55,7 @@ class Campus:
             alarms=alarms,
             refresh=refresh,
             serving=lambda room: self.intake.serving(room),
+            delivered=lambda order: self.supplies.wake(order.account),
         )
         self.intake = Intake(ledger=ledger, clock=clock, alarms=alarms, taken=self.delivery.take)
         self.office = Office(
@@ -66,6 +69,16 @@ class Campus:
             refresh=refresh,
         )
         self.standings = Standings(ledger=ledger, journal=journal, clock=clock)
+        self.supplies = Supplies(
+            ledger=ledger,
+            journal=journal,
+            clock=clock,
+            commands=commands,
+            registry=registry,
+            standings=self.standings,
+            alarms=alarms,
+        )
+        self.supply_desk = SupplyDesk(ledger=ledger, clock=clock, supplies=self.supplies)
         self.sharing = Sharing(ledger=ledger, journal=journal, clock=clock)
         self.bookkeeping = Bookkeeping(ledger=ledger, journal=journal, clock=clock, alarms=alarms)
         self.outbox = Outbox(ledger=ledger, clock=clock, http=http, alarms=alarms)
@@ -80,6 +93,7 @@ class Campus:
         self.standings.configure(policies.site, policies.rules)
         self.sharing.configure(policies.site, policies.rules)
         self.bookkeeping.configure(policies.site, policies.rules)
+        self.supplies.configure(policies.site, policies.rules, policies.schedules)
         self.intake.configure(policies)
         self.office.configure(policies.site, policies.rules)
         self.outbox.configure(policies.platforms)
@@ -97,7 +111,9 @@ class Campus:
             tasks.create_task(self.bookkeeping.run(), name="books")
             tasks.create_task(self.office.run(), name="office")
             tasks.create_task(self.reconciler.run(), name="reconciliation")
+            tasks.create_task(self.supplies.run(), name="supplies")
 
     def stored(self, readings: Sequence[Reading]) -> None:
-        """New readings are on disk: what a meter counted after all."""
+        """New readings are on disk: what a meter counted after all, a relay that moved."""
         self.delivery.heard(readings)
+        self.supplies.heard(readings)

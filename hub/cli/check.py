@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from hub.campus.policies import read_policies
+from hub.campus.supply.switches import cannot_be_armed
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption
 from hub.confidence import Confidence
 from hub.config import HubConfig, load_config
@@ -45,6 +46,8 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
     for profile in profiles.values():
         for line in _unsure(profile, site.safety):
             typer.echo(line)
+    for name in cannot_be_armed(site, read_policies(site).rules):
+        typer.echo(f"{name} cannot be armed: after a payment a person closes it, or say close")
 
 
 def _unsure(profile: Profile, rules: SafetyRules) -> Iterator[str]:

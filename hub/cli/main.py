@@ -29,6 +29,7 @@ from hub.cli import (
     share,
     sheets,
     show,
+    supply,
     tell,
     trace,
     use,
@@ -83,6 +84,7 @@ app.command("use")(use.use)
 app.add_typer(settle.app, name="settle")
 app.add_typer(settle.transfer_app, name="transfer")
 app.add_typer(reconcile.app, name="reconcile")
+app.add_typer(supply.app, name="supply")
 app.command("doctor")(doctor.doctor)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from hub.clock import Clock
-from hub.command import Frame, State
+from hub.command import CommandSpec, Frame, State
 from hub.commands import rows
 from hub.commands.book import Book, OpenCommand
 from hub.commands.judge import Judge
@@ -80,6 +80,30 @@ class Commands:
         else:
             self._safety.give_back(command.spec.hazard, command.device.id, command.record.id)
         return record
+
+    def check(self, order: Order) -> CommandSpec:
+        """What this order would tell its device; raises CommandError when it would not be taken now.
+
+        Nothing is written or counted: brake and rate are asked when it is submitted.
+        """
+        check_order(order)
+        return self._judge.check(order)[1]
+
+    def needs_second_person(self, orders: Iterable[tuple[str, str]]) -> bool:
+        """Whether so much at once, each a device and its command, is more than the brake lets through now."""
+        wishes = []
+        for name, command in orders:
+            device = self._registry.device(name)
+            spec = device.profile.commands.get(command) if device else None
+            if spec is not None:
+                wishes.append((spec, name))
+        return not self._safety.lets_all(wishes)
+
+    def withdraw(self, command: str, reason: str) -> None:
+        """Let an open command go no further: never sent, it is refused; else it is only looked at."""
+        found = self._open.get(command)
+        if found is not None:
+            found.stop = found.stop or reason
 
     async def get(self, command: str) -> Record:
         """The command of this id; raises CommandError (unknown_id) or StoreError."""

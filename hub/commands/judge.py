@@ -9,6 +9,7 @@ from hub.commands.life import Life
 from hub.commands.order import CommandError, Order, Record, Refusal, complete, deadline_s
 from hub.commands.unknowns import Unknowns
 from hub.model import Device
+from hub.points import Scalar
 from hub.registry import Registry
 from hub.safety import Safety
 
@@ -27,10 +28,10 @@ class Judge:
         self._registry = registry
         self._safety = safety
 
-    def judge(self, order: Order, *, waiting: int) -> OpenCommand:
-        """The command this order makes, with `waiting` others open; raises CommandError.
+    def check(self, order: Order) -> tuple[Device, CommandSpec, dict[str, Scalar]]:
+        """Whom it would tell what, with which arguments; raises CommandError when it cannot be taken now.
 
-        It counts for brake and rate from now on: what is not taken after all must be given back.
+        Counts nothing, so brake, rate and the number of those that wait are for `judge`.
         """
         device = self._registry.device(order.device)
         if device is None:
@@ -41,12 +42,24 @@ class Judge:
             known = ", ".join(device.profile.commands) or "it takes none"
             text = f"{device.profile.id} has no {order.name[:64]!r}; known: {known}"
             raise CommandError(Refusal.UNKNOWN_COMMAND, "name", text)
-        arguments, wanted_s = complete(order, spec), deadline_s(order, spec)
+        arguments = complete(order, spec)
+        self._admit(device, spec)
+        return device, spec, arguments
+
+    def judge(self, order: Order, *, waiting: int) -> OpenCommand:
+        """The command this order makes, with `waiting` others open; raises CommandError.
+
+        It counts for brake and rate from now on: what is not taken after all must be given back.
+        """
+        device, spec, arguments = self.check(order)
+        wanted_s = deadline_s(order, spec)
         if waiting >= (OPENINGS_MAX if spec.hazard is Hazard.OPEN else OPEN_MAX):
             raise CommandError(Refusal.TOO_MANY, "", "too many commands are waiting")
         name = self._clock.new_id()
-        self._admit(name, device, spec)
-        held = self._safety.holds(spec, device.id, name)
+        if self._safety.is_too_many(spec.hazard, device.id, name):
+            raise CommandError(Refusal.TOO_MANY, "device", "too many commands in a minute")
+        is_approved = bool(order.approver)
+        held = self._safety.holds(spec, device.id, name, is_approved=is_approved)
         waits_s = self._safety.approval_s if held else wanted_s
         now_ms = self._clock.now_ms()
         record = Record(
@@ -70,6 +83,7 @@ class Judge:
             attempts=0,
             nonce=self._clock.new_id(),
             proof="",
+            approver=order.approver,
         )
         return OpenCommand(
             record=record,
@@ -87,7 +101,7 @@ class Judge:
         if blocked:
             raise CommandError(Refusal.UNRESOLVED, "device", blocked)
 
-    def _admit(self, command: str, device: Device, spec: CommandSpec) -> None:
+    def _admit(self, device: Device, spec: CommandSpec) -> None:
         if self._registry.only_observes(device):
             text = f"link {device.link} only observes"
             raise CommandError(Refusal.OBSERVE_ONLY, "device", text)
@@ -99,5 +113,3 @@ class Judge:
             raise CommandError(Refusal.UNSAFE, "name", unsafe)
         if spec.offline is Offline.REFUSE and self._registry.is_offline(device.id):
             raise CommandError(Refusal.OFFLINE, "device", f"{device.id} is away")
-        if self._safety.is_too_many(spec.hazard, device.id, command):
-            raise CommandError(Refusal.TOO_MANY, "device", "too many commands in a minute")

@@ -62,7 +62,8 @@ class Order:
     `key` is its owner's own name for this wish, kept for ever: the same order again gives the first
     record. `owner` is who that is, whatever key they come with today; empty means the actor. `cause` says
     why (an order number, a rule, a ticket). `deadline_s` None means the profile's; any other may only be
-    shorter.
+    shorter. `approver` is the second person who has approved it beforehand, with the whole batch it is of:
+    the brake counts such a one and does not hold it. Only a service that has asked that person says so.
     """
 
     device: str
@@ -74,10 +75,11 @@ class Order:
     cause: str = ""
     deadline_s: float | None = None
     priority: Priority = Priority.OPERATOR
+    approver: str = ""
 
     def body_hash(self) -> str:
         """SHA-256 of what is wished: it tells a repetition from another wish."""
-        body = {
+        body: dict[str, object] = {
             "device": self.device,
             "name": self.name,
             "arguments": dict(self.arguments),
@@ -85,6 +87,7 @@ class Order:
             "deadline_s": self.deadline_s,
             "priority": int(self.priority),
         }
+        body |= {"approver": self.approver} if self.approver else {}
         return hashlib.sha256(canonical(body).encode()).hexdigest()
 
 
@@ -95,7 +98,7 @@ class Record:
     `resolution` is what a person found out of one that ended unknown; its state stays so.
     `held` waits for a second person, until `expires_ms`; with the approval its deadline of `deadline_ms`
     begins, and `expires_ms` moves. `arguments` are complete once it was sent. `proof` is the reading
-    that confirmed it, as JSON.
+    that confirmed it, as JSON. `approver` had approved it before it was made; empty when nobody had.
     """
 
     id: str
@@ -119,6 +122,7 @@ class Record:
     nonce: str
     proof: str
     resolution: Resolution = Resolution.NONE
+    approver: str = ""
 
 
 class Before(StrEnum):
@@ -155,8 +159,11 @@ def check_order(order: Order) -> None:
     check_text("actor", order.actor)
     check_text("cause", order.cause)
     check_text("owner", order.owner)
+    check_text("approver", order.approver)
     if not order.actor:
         raise _invalid("actor", "somebody must answer for it")
+    if order.approver and order.approver in (order.actor, order.owner):
+        raise CommandError(Refusal.SAME_PERSON, "approver", "a second person must approve it")
     for name, value in order.arguments.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise _invalid(f"arguments.{name}", "write a number")

@@ -158,15 +158,19 @@ def add(connection: Connection, record: Record, body_hash: str, uptime_ms: int) 
         "expires_ms": record.expires_ms,
         "deadline_ms": record.deadline_ms,
         "nonce": record.nonce,
+        "approver": record.approver,
     }
     connection.execute(_ADD, row)
-    wish = {
+    wish: dict[str, object] = {
         "device": record.device,
         "command": record.name,
         "arguments": dict(record.arguments),
         "priority": int(record.priority),
         "held": record.held,
     }
+    if record.approver:
+        wish["approver"] = record.approver
+        _approval(connection, record.id, record.approver, record.created_ms)
     _note(connection, record, record.actor, "queued", "", canonical(wish), record.created_ms)
 
 
@@ -298,8 +302,7 @@ def approve(
     )
     if changed.rowcount != 1:
         raise CommandError(Refusal.NOT_HELD, "", "it is held no more")
-    values = {"command": record.id, "actor": actor, "time_ms": time_ms}
-    connection.execute(insert(tables.approvals).values(values))
+    _approval(connection, record.id, actor, time_ms)
     _note(
         connection,
         record,
@@ -310,6 +313,11 @@ def approve(
         time_ms,
     )
     return replace(record, held=False, expires_ms=expires_ms)
+
+
+def _approval(connection: Connection, command: str, actor: str, time_ms: int) -> None:
+    values = {"command": command, "actor": actor, "time_ms": time_ms}
+    connection.execute(insert(tables.approvals).values(values))
 
 
 def _frames(connection: Connection, command: str, attempt: int) -> tuple[Frame, ...]:
@@ -354,6 +362,7 @@ def _record(row: Row[tuple[object, ...]]) -> Record:
         nonce=row.nonce,
         proof=row.proof,
         resolution=Resolution(row.resolution),
+        approver=row.approver,
     )
 
 

@@ -120,9 +120,10 @@ class Flight:
             await self._fresh({expect.point for expect in command.spec.confirm}, BEFORE_LOOK_S)
         if forbidden := self._forbidden():  # looking took its time
             return await self._deny(forbidden)
-        if not self._rules.holds(command.spec, command.device.id, command.record.id):
-            return Clearance.GO
-        return await self._hold()
+        device, record = command.device.id, command.record
+        if self._rules.holds(command.spec, device, record.id, is_approved=bool(record.approver)):
+            return await self._hold()
+        return Clearance.GO
 
     async def _hold(self) -> Clearance:
         """Too many others went while it waited: a second person must decide."""

@@ -35,7 +35,9 @@ class Rules(Protocol):
     def forbids(self, hazard: Hazard) -> str:
         """Why a command of this hazard may not be sent now; empty when it may."""
 
-    def holds(self, spec: CommandSpec, device: str, command: str) -> bool:
+    def holds(
+        self, spec: CommandSpec, device: str, command: str, *, is_approved: bool = False
+    ) -> bool:
         """Whether it must wait for a second person now; if not it is counted."""
 
     @property

@@ -57,6 +57,7 @@ class Delivery:
 
     `refresh` has a device of a link read soon: a meter that was silent for long is seldom asked by itself.
     `serving` names the meter that a room's payments are for now, empty when there is none.
+    `delivered` is told each order that has come to its room, once that is on disk.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Delivery:
         alarms: Alarms,
         refresh: Callable[[str, str], None] = lambda _link, _device: None,
         serving: Callable[[Room], str] = lambda _room: "",
+        delivered: Callable[[Order], None] = lambda _order: None,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
@@ -77,6 +79,7 @@ class Delivery:
         self._alarms = alarms
         self._refresh = refresh
         self._serving = serving
+        self._delivered = delivered
         self._asked_s: dict[str, float] = {}
         self._late = LateEffects()
         self._lanes: dict[str, asyncio.Event] = {}
@@ -283,6 +286,8 @@ class Delivery:
 
         after = await self._ledger.run(work)
         _log.info("order", order=order.key, state=str(state), reason=reason)
+        if state is OrderState.DELIVERED:
+            self._delivered(after)
         return after
 
     async def _sweep(self) -> None:

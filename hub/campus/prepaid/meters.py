@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -56,6 +56,12 @@ def paid_meters(devices: Iterable[Device]) -> dict[Room, str]:
 def paid_of(meters: Iterable[Meter]) -> Meter:
     """Which of a room's meters, at least one, is paid for: one that takes credit first, then by id."""
     return min(meters, key=lambda meter: (not meter.holds_credit, meter.device))
+
+
+def utility_of(points: Container[str]) -> Utility:
+    """What a device with these points counts for its room; electricity where it counts nothing."""
+    point = counter_of(points)
+    return _COUNTERS[point] if point else Utility.ELECTRICITY
 
 
 def holds_credit(profile: Profile) -> bool:

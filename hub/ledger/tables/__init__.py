@@ -5,6 +5,7 @@ so that the same tables and statements run on SQLite and on PostgreSQL.
 """
 
 from hub.ledger.tables.accounts import accounts, balances, meterings, postings, prices, transactions
+from hub.ledger.tables.batches import batch_items, batches
 from hub.ledger.tables.columns import metadata
 from hub.ledger.tables.commands import approvals, attempts, commands, frames, latches
 from hub.ledger.tables.inventory import bindings, credentials, devices, inventories
@@ -12,6 +13,7 @@ from hub.ledger.tables.life import room_jobs, room_steps
 from hub.ledger.tables.office import api_keys, audit, audit_head
 from hub.ledger.tables.orders import orders, outbox
 from hub.ledger.tables.reconciliation import bill_lines, bills, differences, reconciliations
+from hub.ledger.tables.supply import supplies, timetables, trips
 
 __all__ = [
     "commands",
@@ -40,5 +42,10 @@ __all__ = [
     "differences",
     "room_jobs",
     "room_steps",
+    "supplies",
+    "trips",
+    "timetables",
+    "batches",
+    "batch_items",
     "metadata",
 ]

@@ -44,6 +44,7 @@ commands = Table(
     text_column("nonce"),
     text_column("proof"),
     text_column("resolution"),  # what a person found out of one that ended unknown
+    text_column("approver"),  # the second person who had approved it before it was made
     Index("ix_commands_state", "state", "id"),
     Index("ix_commands_device", "device", "id"),
     Index("ix_commands_created", "created_ms"),

@@ -1,0 +1,1 @@
+"""The supply of rooms: cut, restored, tripped, switched by timetable."""

@@ -1,0 +1,77 @@
+"""How fast supplies come back: at most so many relays of one feeder in any second. Pure.
+
+A feeder has so many places. A restore takes one before its command is made and gives it back a second after
+its command has ended, so that whatever a bus keeps waiting and lets go at once, no second sees more of them.
+Who finds none stands in line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+REST_S = 1.0
+
+
+@dataclass(slots=True)
+class _Feeder:
+    """`places` by device: None while its command is under way, then when the place is free again."""
+
+    limit: int = 1
+    places: dict[str, float | None] = field(default_factory=dict)
+    line: dict[str, None] = field(default_factory=dict)
+
+    def free(self, now_s: float) -> int:
+        """How many places nobody has now."""
+        ended = [name for name, free_s in self.places.items() if free_s is not None]
+        for name in ended:
+            if (self.places[name] or 0.0) <= now_s:
+                del self.places[name]
+        return max(0, self.limit - len(self.places))
+
+
+class Pace:
+    """The places of every feeder; times are the clock's monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._feeders: dict[str, _Feeder] = {}
+
+    def take(self, feeder: str, device: str, limit: int, now_s: float) -> bool:
+        """Whether this device may be restored now; if so it has a place until `leave` and a second."""
+        here = self._feeders.setdefault(feeder, _Feeder())
+        here.limit = limit
+        is_free = here.free(now_s) > 0
+        if device in here.places:
+            is_free = here.places[device] is None  # its place of before, unless that rests
+        if is_free:
+            here.places[device] = None
+        else:
+            here.line[device] = None
+        return is_free
+
+    def hold(self, feeder: str, device: str) -> None:
+        """A restore of an earlier run of the hub may be under way."""
+        self._feeders.setdefault(feeder, _Feeder()).places[device] = None
+
+    def leave(self, feeder: str, device: str, now_s: float) -> None:
+        """The restore of this device has ended."""
+        here = self._feeders.get(feeder)
+        if here is not None and device in here.places:
+            here.places[device] = now_s + REST_S
+
+    def step_out(self, feeder: str, device: str) -> None:
+        """This device stands in line no more."""
+        if feeder in self._feeders:
+            self._feeders[feeder].line.pop(device, None)
+
+    def ready(self, now_s: float) -> set[str]:
+        """Who stands in line for a place that is free by now."""
+        found: set[str] = set()
+        for here in self._feeders.values():
+            if here.line:
+                found.update(list(here.line)[: here.free(now_s)])
+        return found
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether anybody stands in line."""
+        return any(here.line for here in self._feeders.values())
