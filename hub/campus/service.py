@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 import httpx2
 
 from hub.campus.alarms import Alarms
+from hub.campus.batches.batches import Batches
 from hub.campus.orders.delivery import Delivery
 from hub.campus.orders.intake import Intake
 from hub.campus.orders.outbox import Outbox
 from hub.campus.orders.platform_list import PlatformList
 from hub.campus.policies import Policies
 from hub.campus.prepaid.bookkeeping import Bookkeeping
+from hub.campus.prepaid.pacing import Pacing
 from hub.campus.prepaid.standing import Standings
 from hub.clock import Clock
 from hub.commands import Commands
@@ -55,21 +57,35 @@ class Campus:
         self.bookkeeping = Bookkeeping(ledger=ledger, journal=journal, clock=clock, alarms=alarms)
         self.outbox = Outbox(ledger=ledger, clock=clock, http=http, alarms=alarms)
         self.lists = PlatformList(ledger=ledger, clock=clock, intake=self.intake, http=http)
+        self.pacing = Pacing(clock)
+        self.batches = Batches(
+            ledger=ledger,
+            journal=journal,
+            clock=clock,
+            commands=commands,
+            registry=registry,
+            refresh=refresh,
+            alarms=alarms,
+            standings=self.standings,
+            pacing=self.pacing,
+        )
         self._wanted = asyncio.Event()
 
     def configure(self, policies: Policies) -> None:
         """Go by this site and its policies from now on."""
         self.standings.configure(policies.site, policies.rules)
         self.bookkeeping.configure(policies.site, policies.rules)
+        self.batches.configure(policies.site, policies.rules)
         self.intake.configure(policies)
         self.outbox.configure(policies.platforms)
         if policies.wanted:
             self._wanted.set()
 
     async def run(self) -> None:
-        """Serve until cancelled, from the first moment that the site has platforms or prepaid rooms."""
-        await self._wanted.wait()
+        """Serve until cancelled; but for batches only once the site has platforms or prepaid rooms."""
         async with self._http, asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.batches.run(), name="batches")
+            await self._wanted.wait()
             tasks.create_task(self.outbox.run(), name="outbox")
             tasks.create_task(self.lists.run(), name="lists")
             tasks.create_task(self.delivery.run(), name="delivery")
@@ -78,3 +94,4 @@ class Campus:
     def stored(self, readings: Sequence[Reading]) -> None:
         """New readings are on disk: what a meter counted after all."""
         self.delivery.heard(readings)
+        self.batches.heard(readings)
