@@ -28,6 +28,8 @@ CREDIT: dict[str, object] = {
 CREDENTIAL: dict[str, object] = {"kind": "password", "devices": ["washer-1"]}
 BINDING: dict[str, object] = {"device": "meter-1", "building": "B1", "room": "101", "from_ms": 1}
 KEY: dict[str, object] = {"name": "new", "role": "viewer"}
+BATCH: dict[str, object] = {"action": "cut", "scope": {"buildings": ["B1"]}, "cause": "drill"}
+GIFT = BATCH | {"action": "allowance", "arguments": {"amount": 1000}}
 
 # method, route, who may, an example's path and body
 ROUTES: list[tuple[str, str, frozenset[Role], str, dict[str, object] | None]] = [
@@ -76,6 +78,20 @@ ROUTES: list[tuple[str, str, frozenset[Role], str, dict[str, object] | None]] = 
     ("DELETE", "/v1/bindings/{binding}", INSTALLERS, f"/v1/bindings/{ID}", None),
     ("GET", "/v1/rooms/{building}/{room}/use", ALL, "/v1/rooms/B1/101/use", None),
     ("GET", "/v1/orders/{platform}/{number}", RESOLVERS, "/v1/orders/campus-pay/1", None),
+    ("GET", "/v1/batches", ALL, "", None),
+    ("POST", "/v1/batches", OPERATORS, "", BATCH),
+    ("POST", "/v1/batches", RESOLVERS, "", GIFT),
+    ("GET", "/v1/batches/{batch}", ALL, f"/v1/batches/{ID}", None),
+    ("GET", "/v1/batches/{batch}/items", ALL, f"/v1/batches/{ID}/items", None),
+    ("GET", "/v1/batches/{batch}/results.csv", ALL, f"/v1/batches/{ID}/results.csv", None),
+    ("POST", "/v1/batches/{batch}/approve", OPERATORS, f"/v1/batches/{ID}/approve", None),
+    (
+        "POST",
+        "/v1/batches/{batch}/stop",
+        frozenset({Role.OPERATOR, Role.FINANCE, Role.ADMIN}),
+        f"/v1/batches/{ID}/stop",
+        None,
+    ),
     ("GET", "/v1/audit", ADMIN, "", None),
     ("GET", "/v1/keys", ADMIN, "", None),
     ("POST", "/v1/keys", ADMIN, "", KEY),

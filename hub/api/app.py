@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hub.api import (
     admin,
+    batches,
     bindings,
     credentials,
     devices,
@@ -31,6 +32,7 @@ _ROUTERS = (
     wire.router,
     orders.router,
     payments.router,
+    batches.router,
     credentials.router,
     inventory.router,
     bindings.router,

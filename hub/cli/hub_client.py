@@ -82,6 +82,10 @@ class HubClient:
         """End what stands at this path; raises Answered, or HubError when no hub answers."""
         self._ask("DELETE", path, type(None), query=query)
 
+    def content(self, path: str) -> bytes:
+        """The bytes that stand at this path; raises Answered, or HubError when no hub answers."""
+        return self._answer("GET", path).content
+
     def events(
         self, path: str, query: Mapping[str, str | int | float]
     ) -> Iterator[tuple[str, bytes]]:
@@ -110,6 +114,18 @@ class HubClient:
         body: object = None,
         headers: Mapping[str, str] | None = None,
     ) -> Shape:
+        answer = self._answer(method, path, query=query, body=body, headers=headers)
+        return msgspec.json.decode(answer.content or b"null", type=shape)
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int | float] | None = None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx2.Response:
         content = None if body is None else msgspec.json.encode(body)
         sent = {"Content-Type": "application/json", **(headers or {})}
         try:
@@ -120,7 +136,7 @@ class HubClient:
             raise HubError(f"no hub answers at {self._http.base_url}: {error}") from None
         if answer.status_code >= 400:
             raise Answered(answer.status_code, _problem(answer.content))
-        return msgspec.json.decode(answer.content or b"null", type=shape)
+        return answer
 
 
 def hub_runs(folder: Path) -> bool:

@@ -9,6 +9,7 @@ import typer
 from hub.cli import (
     alarms,
     backup,
+    batch,
     bindings,
     check,
     credentials,
@@ -70,6 +71,7 @@ app.command("bindings")(bindings.bindings)
 app.command("bind")(bindings.bind)
 app.command("unbind")(bindings.unbind)
 app.command("use")(use.use)
+app.add_typer(batch.app, name="batch")
 app.command("doctor")(doctor.doctor)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

@@ -43,6 +43,7 @@ RUN_MAX_S = 6 * 3_600.0  # what is not told by then is told never
 OPEN_MAX = 20  # batches that wait or run at one time
 SWEEP_PERIOD_S = 5.0
 _PAUSE_S = 60.0  # after a fault of the hub's own
+_LOOK_S = 0.5  # between two looks whether a batch has ended
 _CUT = "cut"
 _NOBODY = "nobody approved it in time"
 
@@ -159,6 +160,15 @@ class Batches:
         if batch is None:
             raise CommandError(Refusal.UNKNOWN_ID, "id", f"no batch {name[:64]!r}")
         return batch
+
+    async def wait(self, name: str, timeout_s: float) -> Batch:
+        """The batch once nothing of it is open, or as it stands after that time. Raises as `get`."""
+        end_s = self._clock.monotonic_s() + timeout_s
+        while True:
+            batch, left_s = await self.get(name), end_s - self._clock.monotonic_s()
+            if batch.finished_ms is not None or left_s <= 0:
+                return batch
+            await self._clock.sleep(min(left_s, _LOOK_S))
 
     async def propose(self, devices: Sequence[str], cause: str) -> str:
         """The hub would cut these: a batch of its own, that always waits for one person; its id.

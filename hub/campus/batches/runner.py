@@ -193,17 +193,17 @@ class Run:
 
     async def _follow(self, item: Item, record: Record) -> None:
         """To the end of its command, however that comes."""
-        tools, waits = self._tools, "held for a second person" if record.held else ""
+        commands, waits = self._tools.commands, "held for a second person" if record.held else ""
+        self._told.add(record.id)
+        if self.stopped:
+            commands.withdraw(record.id, self.stopped)
         await self._write(
             partial(rows.attach, item=item, command=record.id, reason=waits, now_ms=self._now_ms)
         )
-        self._told.add(record.id)
-        if self.stopped:
-            tools.commands.withdraw(record.id, self.stopped)
         while not record.state.final:
-            record = await self._insist(partial(tools.commands.wait, record.id, _WAIT_S))
+            record = await self._insist(partial(commands.wait, record.id, _WAIT_S))
             if not record.state.final:
-                await tools.clock.sleep(_RETRY_S)
+                await self._tools.clock.sleep(_RETRY_S)
         self._told.discard(record.id)
         state = item_state(record.state)
         if state is ItemState.REFUSED and self.stopped and not record.attempts:
