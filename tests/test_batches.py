@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hub import Reading, State
 from hub.audit import rows as audit_rows
 from hub.campus.batches.batch import Asker, Batch, BatchState, ItemState
 from hub.campus.batches.scope import Scope
+from hub.campus.prepaid.rules import Hours
 from hub.command import Priority
 from hub.commands import CommandError, Refusal
 from hub.safety_rules import SafetyRules
@@ -29,6 +31,7 @@ from tests.batch_bench import (
 )
 from tests.command_bench import Site
 from tests.scripted_device import Behaviour
+from tests.test_ingest import NOW_MS
 from tests.virtual_loop import run_virtual
 
 DONE, SKIPPED = ItemState.DONE, ItemState.SKIPPED
@@ -160,6 +163,37 @@ def test_a_room_that_became_protected_meanwhile_is_not_told_by_an_approved_batch
     play(site, scene)
     assert told(site)["gate-3"] == 0
     assert sum(told(site).values()) == 5
+
+
+def hours_from(seconds: float) -> Hours:
+    """An hour that begins so long after the scene does."""
+    begin = datetime.fromtimestamp(NOW_MS / 1000, UTC) + timedelta(seconds=seconds)
+    return Hours(begin=begin.time(), end=(begin + timedelta(hours=1)).time())
+
+
+def test_protected_hours_stop_a_batch_of_cuts_that_runs_into_them(tmp_path: Path) -> None:
+    site = dorm(tmp_path)
+
+    async def scene(made: Office) -> None:
+        batch = await made.until(await made.submit(per_s=1.0))
+        assert await made.states(batch) == [DONE] * 3 + [SKIPPED] * 3
+        assert (await made.items(batch))[5].reason == "protected hours"
+        assert set((await made.plan()).values()) == {"protected hours"}
+        assert "protected hours" not in (await made.plan("restore")).values()
+
+    play(site, scene, policy=replace(OPEN_HOUSE, protected_hours=(hours_from(2.5),)))
+    assert cut_once(site, "gate-1", "gate-2", "gate-3")
+
+
+def test_nobody_is_cut_on_a_holiday(tmp_path: Path) -> None:
+    site = dorm(tmp_path)
+    today = datetime.fromtimestamp(NOW_MS / 1000, UTC).date()
+
+    async def scene(made: Office) -> None:
+        with pytest.raises(CommandError, match="nothing to do: holiday"):
+            await made.submit()
+
+    play(site, scene, policy=replace(OPEN_HOUSE, holidays=frozenset({today})))
 
 
 def test_more_than_the_brake_lets_through_waits_for_a_second_person(tmp_path: Path) -> None:
