@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hub import Reading, State
+from hub import Place, Reading, State
 from hub.audit import rows as audit_rows
 from hub.campus.batches.batch import Asker, Batch, BatchState, ItemState
 from hub.campus.batches.scope import Scope
@@ -163,6 +163,22 @@ def test_a_room_that_became_protected_meanwhile_is_not_told_by_an_approved_batch
     play(site, scene)
     assert told(site)["gate-3"] == 0
     assert sum(told(site).values()) == 5
+
+
+def test_a_device_that_was_moved_meanwhile_is_not_told(tmp_path: Path) -> None:
+    site = dorm(tmp_path, rules=BRAKED)
+
+    async def scene(made: Office) -> None:
+        batch = await made.submit()
+        first, *others = site.links[0].devices
+        moved = replace(first, place=Place(building="B1", floor="1", room="103"))
+        await made.hub.reload(replace(site.links[0], devices=(moved, *others)))
+        await made.batches.approve(batch.id, BOB)
+        await made.until(batch)
+        assert (await made.items(batch))[0].reason == "it stands elsewhere by now"
+
+    play(site, scene)
+    assert cut_once(site, *[f"gate-{number}" for number in range(2, 7)])
 
 
 def hours_from(seconds: float) -> Hours:

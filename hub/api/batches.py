@@ -166,7 +166,7 @@ class BatchesAsked(Asked):
     """Which batches."""
 
     state: BatchState | None = None
-    after: Annotated[str, Field(max_length=64)] = ""
+    after: Annotated[str, Field(pattern=r"^[0-9a-z]{0,64}$")] = ""
     limit: Annotated[int, Field(ge=1, le=PAGE_MAX)] = 100
 
 

@@ -104,7 +104,12 @@ class Planner:
 
     async def hindrance(self, batch: Batch, order: Order, where: Place) -> str:
         """Why this device may not be told this by a batch now; empty when it may. Raises StoreError."""
-        latest = await self._journal.latest([order.device])
+        latest, device = (
+            await self._journal.latest([order.device]),
+            self._registry.device(order.device),
+        )
+        if device and (device.place.building, device.place.room) != (where.building, where.room):
+            return "it stands elsewhere by now"
         return (
             self._hindrance(order, where, latest.get(order.device))
             or await self._overtaken(batch, order)
