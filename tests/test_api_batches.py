@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import httpx2
 import pytest
 
-from hub import Site
+from hub import Reading, Site
 from hub.auth import Role
 from hub.campus.batches import rows
 from hub.campus.batches.batch import ItemState
 from hub.campus.prepaid.rules import Prepaid, Rules
-from tests.api_site import LINKS, ApiSite, api_site
+from tests.api_site import CLOCK, LINKS, ApiSite, api_site
 
 BOTH = {"buildings": ["B1", "B2"]}
 
@@ -74,6 +76,24 @@ async def test_a_batch_is_taken_shown_and_stopped(site: ApiSite) -> None:
         sum(batch["items"].values()),
     )
     assert (await ask(site, "POST", f"/{batch['id']}/stop")).json() == stopped
+
+
+async def test_a_batch_runs_by_itself_where_nothing_is_paid(site: ApiSite) -> None:
+    campus = site.parts.campus
+    running = asyncio.create_task(campus.run(), name="campus")
+    batch = (await post(site, action="read", scope={"buildings": ["B2"]})).json()["id"]
+    async with asyncio.timeout(10):
+        while site.drivers.asked != ["bus-1 meter-2"]:
+            await CLOCK.sleep(0.01)
+    now_ms = CLOCK.now_ms()
+    values = {"energy_import": 5}
+    said = Reading(device="meter-2", time_ms=now_ms, received_ms=now_ms, values=values)
+    campus.stored([said])
+    ended = (await ask(site, "GET", f"/{batch}?wait_s=10")).json()
+    assert (ended["state"], ended["items"]) == ("done", {"done": 1})
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
 
 
 async def test_only_a_second_person_approves(site: ApiSite) -> None:

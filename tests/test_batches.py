@@ -13,6 +13,7 @@ import pytest
 from hub import Place, Reading, State
 from hub.audit import rows as audit_rows
 from hub.campus.batches.batch import Asker, Batch, BatchState, ItemState
+from hub.campus.batches.batches import Batches
 from hub.campus.batches.scope import Scope
 from hub.campus.prepaid.rules import Hours
 from hub.command import Priority
@@ -250,6 +251,27 @@ def test_what_the_brake_has_counted_already_counts_for_a_batch(tmp_path: Path) -
     play(site, scene)
 
 
+def test_a_small_batch_is_held_by_the_brake_like_any_command(tmp_path: Path) -> None:
+    site = dorm(tmp_path, rules=BRAKED)
+
+    async def main() -> None:
+        async with site.hub() as hub:
+            made = Office(hub)
+            batch = await made.submit(scope=Scope(devices=("gate-1",)))
+            assert batch.state is BatchState.RUNNING
+            await hub.end(await hub.send("gate-2", "cut"))  # before it has begun
+            async with made.open():
+                await hub.clock.sleep(30)
+                [item] = await made.items(batch)
+                assert (item.state, item.reason) == (ItemState.SENT, "held for a second person")
+                await hub.control.commands.approve(item.command, "key/bob", "bob")
+                await made.until(batch)
+                assert await made.states(batch) == [DONE]
+
+    run_virtual(main())
+    assert cut_once(site, "gate-1", "gate-2")
+
+
 def test_a_batch_that_nobody_approves_expires_and_tells_nobody(tmp_path: Path) -> None:
     site = dorm(tmp_path, rules=BRAKED)
 
@@ -309,6 +331,30 @@ def test_stop_calls_back_what_was_never_sent(tmp_path: Path) -> None:
 
     play(site, scene)
     assert told(site)["gate-1"] == 0
+
+
+ONCE_A_MINUTE = SafetyRules(brake_percent=100, rate_per_minute=1)
+
+
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["goes on", "stopped"])
+def test_who_is_told_too_much_just_now_is_told_later_unless_it_is_stopped(
+    tmp_path: Path, is_stopped: bool
+) -> None:
+    site = dorm(tmp_path, rooms=1, rules=ONCE_A_MINUTE)
+    stops = [Batches.stop] if is_stopped else []
+
+    async def scene(made: Office) -> None:
+        await made.hub.end(await made.hub.send("gate-1", "light"))
+        batch = await made.submit()
+        await made.hub.clock.sleep(7)
+        for stop in stops:
+            await stop(made.batches, batch.id, ANN)
+        await made.until(batch)
+        assert await made.states(batch) == [SKIPPED if is_stopped else DONE]
+
+    play(site, scene)
+    told_of = [one.name for one in site.machines["gate-1"].effects]
+    assert told_of == (["light"] if is_stopped else ["light", "cut"])
 
 
 def test_each_end_of_a_command_is_an_end_of_its_room(tmp_path: Path) -> None:
@@ -496,6 +542,23 @@ def test_an_approved_batch_goes_on_after_a_kill_though_the_brake_is_used_up(tmp_
 
     run_virtual(main())
     assert cut_once(site, *site.machines)
+
+
+def test_what_was_begun_and_not_made_is_told_no_more_when_its_time_is_over(tmp_path: Path) -> None:
+    site = dorm(tmp_path, rooms=1)
+
+    async def main() -> None:
+        # The second work takes the room up, the third would make its command.
+        async with office(site, through=lambda one: DyingLedger(one, 2, done=True)) as made:
+            batch = await made.submit()
+            await made.hub.clock.sleep(3)
+        await asyncio.sleep(7 * 3_600)
+        async with office(site) as made:
+            ended = await made.until(batch)
+            assert (ended.state, await made.states(batch)) == (BatchState.EXPIRED, [SKIPPED])
+
+    run_virtual(main())
+    assert told(site) == {"gate-1": 0}
 
 
 def test_a_batch_that_was_stopped_stays_so_after_a_kill(tmp_path: Path) -> None:

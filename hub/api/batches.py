@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
-from hub.api.orders import WAIT_MAX_S, IdempotencyKey
+from hub.api.orders import IdempotencyKey, WaitAsked
 from hub.api.parts import ApiParts, Parts
 from hub.api.problems import NOT_ALLOWED, NOT_FOUND
 from hub.api.rights import EVERYONE, OPERATORS, RESOLVERS, Who, allow
@@ -178,12 +178,6 @@ class ItemsAsked(Asked):
     limit: Annotated[int, Field(ge=1, le=PAGE_MAX)] = 100
 
 
-class BatchAsked(Asked):
-    """How long to wait until nothing of it is open."""
-
-    wait_s: Annotated[float, Field(ge=0, le=WAIT_MAX_S)] = 0.0
-
-
 @router.post(
     "",
     status_code=202,
@@ -231,7 +225,7 @@ async def list_batches(
 
 @router.get("/{batch}", dependencies=[allow(*EVERYONE)])
 async def get_batch(
-    parts: Parts, who: Who, batch: BatchId, asked: Annotated[BatchAsked, Query()]
+    parts: Parts, who: Who, batch: BatchId, asked: Annotated[WaitAsked, Query()]
 ) -> BatchShown:
     """One batch with its counts; with `wait_s` it answers when nothing is open, or after that time."""
     found = await _mine(parts, who, batch)

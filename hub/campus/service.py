@@ -26,7 +26,7 @@ from hub.registry import Registry
 
 
 class Campus:
-    """Made once for each run of the hub; `configure`, then `run`. Does nothing where nothing is paid.
+    """Made once for each run of the hub; `configure`, then `run`. Where nothing is paid only batches run.
 
     `refresh(link, device)` has a device read as soon as its bus allows.
     """

@@ -174,7 +174,7 @@ class Batches:
         """The hub would cut these: a batch of its own, that always waits for one person; its id.
 
         The same proposal while it is open is the same batch. At each room it is asked again whether it is
-        still used up. Raises CommandError when none of them may be cut, and StoreError.
+        still used up. Raises CommandError when none of them may be cut or too much is open, and StoreError.
         """
         wish = Wish(action=_CUT, scope=Scope(devices=tuple(sorted(devices))), cause=cause)
         known = await self._ledger.read(

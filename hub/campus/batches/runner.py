@@ -76,6 +76,8 @@ class Run:
         """Until nothing of it is open. Raises StoreDamaged; other faults of the store are waited for."""
         batch = self._batch
         await self._look()
+        if not self.stopped:
+            await self._is_over()
         if batch.action == ALLOWANCE:
             await self._give_all()
         else:
@@ -131,65 +133,55 @@ class Run:
         return True
 
     async def _begin(self, item: Item) -> bool:
-        """Whether it may be told, and nobody else tells it: then it is `sent` on disk."""
+        """Wait for its turn; whether its batch runs still, and then it is `sent` on disk."""
         if self._closes(item):
             per_s = self._tools.planner.ground.rules.of(item.where.building).restores_per_s
             await self._tools.pacing.turn(feeder_of(item.where), per_s)
-        hindrance = await self._hindrance(item)
-        if hindrance:
-            await self._settle(item, ItemState.SKIPPED, hindrance)
-            return False
         return await self._write(partial(rows.claim, item=item, now_ms=self._now_ms))
 
     async def _tell(self, item: Item) -> None:
+        """From `sent` to its end; also of one that an earlier run of the hub had begun."""
         try:
-            if self.stopped:
-                await self._settle(item, ItemState.SKIPPED, self.stopped)
-            elif self._batch.action == READ:
+            if self._batch.action == READ:
                 await self._read(item)
-            else:
-                record = await self._submit(item)
-                if record is not None:
-                    await self._follow(item, record)
+            elif (record := await self._command(item)) is not None:
+                await self._follow(item, record)
         finally:
             self._slots.release()
 
     async def _take_up(self, item: Item) -> None:
-        """An earlier run of the hub was about to tell it, or had told it."""
         await self._slots.acquire()
-        commands, key = self._tools.commands, command_key(item.batch, item.device)
-        record = await self._insist(lambda: commands.of_key(self._batch.owner, key))
-        if record is not None:
-            try:
-                await self._follow(item, record)
-            finally:
-                self._slots.release()
-            return
-        if not self.stopped and (hindrance := await self._hindrance(item)):
-            await self._settle(item, ItemState.SKIPPED, hindrance)
-            self._slots.release()
-            return
         await self._tell(item)
 
-    async def _hindrance(self, item: Item) -> str:
-        planner = self._tools.planner
-        if self._batch.action == READ:
-            return ""
-        order = self._order(item)
-        return await self._insist(lambda: planner.hindrance(self._batch, order, item.where))
-
-    async def _submit(self, item: Item) -> Record | None:
-        """Its command; None when the hub does not take it, and then it has ended."""
-        order, tries = self._order(item), 0
+    async def _command(self, item: Item) -> Record | None:
+        """Its one command; None when it must not be told now, or is not taken: then it has ended."""
+        order, tries, pause_s = self._order(item), 0, _RETRY_S
         while True:
+            # Made before a kill, or by a try of which the store did not say that it was kept.
+            made = await self._insist(lambda: self._tools.commands.of_key(order.owner, order.key))
+            if made is not None and (made.device, made.name) == (order.device, order.name):
+                return made
+            hindrance = self.stopped or await self._hindrance(item)
+            if hindrance:
+                await self._settle(item, ItemState.SKIPPED, hindrance)
+                return None
             try:
-                return await self._insist(lambda: self._tools.commands.submit(order))
+                return await self._tools.commands.submit(order)
             except CommandError as error:
                 tries += 1
-                if error.kind is not Refusal.TOO_MANY or tries >= _BUSY_MAX or self.stopped:
+                if error.kind is not Refusal.TOO_MANY or tries >= _BUSY_MAX:
                     await self._settle(item, ItemState.REFUSED, str(error))
                     return None
-            await self._tools.clock.sleep(_BUSY_S)
+                pause_s = _BUSY_S
+            except StoreDamaged:
+                raise
+            except StoreError:
+                pause_s = _RETRY_S
+            await self._tools.clock.sleep(pause_s)
+
+    async def _hindrance(self, item: Item) -> str:
+        planner, order = self._tools.planner, self._order(item)
+        return await self._insist(lambda: planner.hindrance(self._batch, order, item.where))
 
     async def _follow(self, item: Item, record: Record) -> None:
         """To the end of its command, however that comes."""
@@ -214,8 +206,8 @@ class Run:
     async def _read(self, item: Item) -> None:
         tools = self._tools
         device = tools.registry.device(item.device)
-        if device is None:
-            await self._settle(item, ItemState.FAILED, "the device is gone")
+        if self.stopped or device is None:
+            await self._settle(item, ItemState.SKIPPED, self.stopped or "the device is gone")
             return
         with tools.ears.listening(device.id) as heard:
             tools.refresh(device.link, device.id)
