@@ -55,6 +55,7 @@ class Hub:
         self.clock = clock
         self._site = site
         self.store = ListStore()
+        self.listeners: list[Callable[[Sequence[Reading]], None]] = []
         self.ingest = Ingest(
             store=self.store,
             clock=clock,
@@ -137,6 +138,8 @@ class Hub:
 
     def _stored(self, readings: Sequence[Reading]) -> None:
         self.control.stored(readings)
+        for listener in self.listeners:
+            listener(readings)
 
 
 class Site:
@@ -174,11 +177,16 @@ class Site:
         return self._clock
 
     @asynccontextmanager
-    async def hub(self) -> AsyncIterator[Hub]:
-        """One run of the hub; leaving kills it, as far as its tasks are concerned."""
+    async def hub(
+        self, through: Callable[[Ledger], Ledger] = lambda ledger: ledger
+    ) -> AsyncIterator[Hub]:
+        """One run of the hub; leaving kills it, as far as its tasks are concerned.
+
+        `through` may put something between the hub and its ledger.
+        """
         async with (
             open_ledger(self.place, clock=self.clock, executor=InlineExecutor()) as ledger,
-            Hub(ledger, self.clock, self).running() as hub,
+            Hub(through(ledger), self.clock, self).running() as hub,
         ):
             yield hub
 

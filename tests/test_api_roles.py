@@ -34,6 +34,8 @@ MOVING = LEAVING | {"to_building": "B1", "to_room": "102"}
 GIVEN = LEAVING | {"number": "1", "amount_fen": 1}
 REASON: dict[str, object] = {"reason": "so"}
 WORD = REASON | {"device": "meter-1", "counter": 1}
+BATCH: dict[str, object] = {"action": "cut", "scope": {"buildings": ["B1"]}, "cause": "drill"}
+GIFT = BATCH | {"action": "allowance", "arguments": {"amount": 1000}}
 
 # method, route, who may, an example's path and body
 ROUTES: list[tuple[str, str, frozenset[Role], str, dict[str, object] | None]] = [
@@ -194,6 +196,20 @@ ROUTES: list[tuple[str, str, frozenset[Role], str, dict[str, object] | None]] = 
         RESOLVERS,
         f"/v1/reconciliation/differences/{ID}/end",
         {"note": "paid back"},
+    ),
+    ("GET", "/v1/batches", ALL, "", None),
+    ("POST", "/v1/batches", OPERATORS, "", BATCH),
+    ("POST", "/v1/batches", RESOLVERS, "", GIFT),
+    ("GET", "/v1/batches/{batch}", ALL, f"/v1/batches/{ID}", None),
+    ("GET", "/v1/batches/{batch}/items", ALL, f"/v1/batches/{ID}/items", None),
+    ("GET", "/v1/batches/{batch}/results.csv", ALL, f"/v1/batches/{ID}/results.csv", None),
+    ("POST", "/v1/batches/{batch}/approve", OPERATORS, f"/v1/batches/{ID}/approve", None),
+    (
+        "POST",
+        "/v1/batches/{batch}/stop",
+        frozenset({Role.OPERATOR, Role.FINANCE, Role.ADMIN}),
+        f"/v1/batches/{ID}/stop",
+        None,
     ),
     ("GET", "/v1/audit", ADMIN, "", None),
     ("GET", "/v1/keys", ADMIN, "", None),

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hub.api import (
     accounts,
     admin,
+    batches,
     bindings,
     bookkeeping,
     credentials,
@@ -43,6 +44,7 @@ _ROUTERS = (
     payments.router,
     reconciliation.router,
     supply.router,
+    batches.router,
     credentials.router,
     inventory.router,
     bindings.router,

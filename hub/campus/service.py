@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import httpx2
 
 from hub.campus.alarms import Alarms
+from hub.campus.batches.batches import Batches
 from hub.campus.life.office import Office
 from hub.campus.orders.delivery import Delivery
 from hub.campus.orders.intake import Intake
@@ -15,6 +16,7 @@ from hub.campus.orders.outbox import Outbox
 from hub.campus.orders.platform_list import PlatformList
 from hub.campus.policies import Policies
 from hub.campus.prepaid.bookkeeping import Bookkeeping
+from hub.campus.prepaid.pacing import Pacing
 from hub.campus.prepaid.standing import Standings
 from hub.campus.reconcile.reconciler import Reconciler
 from hub.campus.sharing.sharing import Sharing
@@ -29,7 +31,7 @@ from hub.registry import Registry
 
 
 class Campus:
-    """Made once for each run of the hub; `configure`, then `run`. Does nothing where nothing is paid.
+    """Made once for each run of the hub; `configure`, then `run`. Where nothing is paid only batches run.
 
     `refresh(link, device)` has a device read as soon as its bus allows.
     """
@@ -86,6 +88,18 @@ class Campus:
         self.reconciler = Reconciler(
             ledger=ledger, journal=journal, clock=clock, http=http, alarms=alarms
         )
+        self.pacing = Pacing(clock)
+        self.batches = Batches(
+            ledger=ledger,
+            journal=journal,
+            clock=clock,
+            commands=commands,
+            registry=registry,
+            refresh=refresh,
+            alarms=alarms,
+            standings=self.standings,
+            pacing=self.pacing,
+        )
         self._wanted = asyncio.Event()
 
     def configure(self, policies: Policies) -> None:
@@ -94,6 +108,7 @@ class Campus:
         self.sharing.configure(policies.site, policies.rules)
         self.bookkeeping.configure(policies.site, policies.rules)
         self.supplies.configure(policies.site, policies.rules, policies.schedules)
+        self.batches.configure(policies.site, policies.rules)
         self.intake.configure(policies)
         self.office.configure(policies.site, policies.rules)
         self.outbox.configure(policies.platforms)
@@ -102,9 +117,10 @@ class Campus:
             self._wanted.set()
 
     async def run(self) -> None:
-        """Serve until cancelled, from the first moment that the site has platforms or prepaid rooms."""
-        await self._wanted.wait()
+        """Serve until cancelled; but for batches only once the site has platforms or prepaid rooms."""
         async with self._http, asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.batches.run(), name="batches")
+            await self._wanted.wait()
             tasks.create_task(self.outbox.run(), name="outbox")
             tasks.create_task(self.lists.run(), name="lists")
             tasks.create_task(self.delivery.run(), name="delivery")
@@ -117,3 +133,4 @@ class Campus:
         """New readings are on disk: what a meter counted after all, a relay that moved."""
         self.delivery.heard(readings)
         self.supplies.heard(readings)
+        self.batches.heard(readings)

@@ -86,6 +86,10 @@ class HubClient:
         """End what stands at this path; raises Answered, or HubError when no hub answers."""
         self._ask("DELETE", path, type(None), query=query)
 
+    def content(self, path: str) -> bytes:
+        """The bytes that stand at this path; raises Answered, or HubError when no hub answers."""
+        return self._answer("GET", path)
+
     def events(
         self, path: str, query: Mapping[str, str | int | float]
     ) -> Iterator[tuple[str, bytes]]:

@@ -10,6 +10,7 @@ from hub.cli import (
     accounts,
     alarms,
     backup,
+    batch,
     bindings,
     check,
     credentials,
@@ -85,6 +86,7 @@ app.add_typer(settle.app, name="settle")
 app.add_typer(settle.transfer_app, name="transfer")
 app.add_typer(reconcile.app, name="reconcile")
 app.add_typer(supply.app, name="supply")
+app.add_typer(batch.app, name="batch")
 app.command("doctor")(doctor.doctor)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

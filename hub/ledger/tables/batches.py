@@ -20,13 +20,14 @@ batches = Table(
     Column("actor", Text, nullable=False),
     text_column("cause"),
     Column("pause_ms", Integer, nullable=False),  # from one to the next
-    Column("state", Text, nullable=False, index=True),
+    Column("state", Text, nullable=False),
     text_column("reason"),
     text_column("approver"),
     Column("created_ms", BigInteger, nullable=False),
     time_column("begun_ms"),
     Column("expires_ms", BigInteger, nullable=False),  # of the approval, then of the whole run
     time_column("finished_ms"),
+    Index("ix_batches_finished", "finished_ms"),
 )
 
 batch_items = Table(

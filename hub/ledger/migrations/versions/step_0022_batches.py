@@ -55,4 +55,4 @@ def _batches() -> None:
         sa.Column("expires_ms", sa.BigInteger, nullable=False),
         sa.Column("finished_ms", sa.BigInteger),
     )
-    op.create_index("ix_batches_state", "batches", ["state"])
+    op.create_index("ix_batches_finished", "batches", ["finished_ms"])
