@@ -20,6 +20,7 @@ NAMES = (
     "spreadsheets",
     "prepaid",
     "orders",
+    "reconcile",
     "soak",
 )
 TIMEOUT_S = 7200
