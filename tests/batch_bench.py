@@ -19,7 +19,7 @@ from hub.campus.batches import rows
 from hub.campus.batches.batch import Asker, Batch, BatchState, Item, ItemState, Wish
 from hub.campus.batches.batches import Batches
 from hub.campus.batches.scope import Scope
-from hub.campus.prepaid.pacing import Pacing
+from hub.campus.prepaid.pace import Pace
 from hub.campus.prepaid.rules import Prepaid, Rules
 from hub.campus.prepaid.standing import Standings
 from hub.journal import Latest
@@ -113,7 +113,7 @@ class Office:
             refresh=lambda _link, device: asyncio.create_task(hub.poll(device)),
             alarms=self.alarms,
             standings=standings,
-            pacing=Pacing(hub.clock),
+            pace=Pace(),
         )
         self.standings = standings
         hub.listeners.append(self.batches.heard)

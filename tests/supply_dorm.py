@@ -34,6 +34,7 @@ from hub.campus.orders.orders import Act, Notice
 from hub.campus.policies import Policies, read_policies
 from hub.campus.prepaid.charging import Charger
 from hub.campus.prepaid.meters import open_rooms
+from hub.campus.prepaid.pace import Pace
 from hub.campus.prepaid.standing import Standings
 from hub.campus.supply import record
 from hub.campus.supply.bulk import BulkCuts
@@ -336,6 +337,7 @@ class DormHub:
             registry=self.control.registry,
             standings=self.standings,
             alarms=self.alarms,
+            pace=Pace(),
             bulk=self._bulk,
         )
         self.delivery = Delivery(

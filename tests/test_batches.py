@@ -616,9 +616,7 @@ def test_a_proposal_of_the_hub_waits_for_one_person_however_small_it_is(tmp_path
         batch: Batch = await made.until(await made.batches.get(name))
         assert not await made.batches.is_open(name)
         # Nobody knows how these rooms stand, so they are not cut after all.
-        assert [item.reason for item in await made.items(batch)] == [
-            "nobody knows how it stands"
-        ] * 2
+        assert [item.reason for item in await made.items(batch)] == ["never heard"] * 2
 
     play(site, scene)
     assert set(told(site).values()) == {0}

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub import ConfigError, Place
+from hub.campus.prepaid.pace import Pace
 from hub.campus.prepaid.rules import Restore
 from hub.campus.supply.bulk import share
 from hub.campus.supply.desired import Act, Cause, Facts, Hindrance, SupplyState, decide
 from hub.campus.supply.episodes import Due
-from hub.campus.supply.pace import Pace
 from hub.campus.supply.schedules import Schedule, read_schedules
 from tests.supply_dorm import ZONE, Dorm, due_of
 

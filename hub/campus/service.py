@@ -16,7 +16,7 @@ from hub.campus.orders.outbox import Outbox
 from hub.campus.orders.platform_list import PlatformList
 from hub.campus.policies import Policies
 from hub.campus.prepaid.bookkeeping import Bookkeeping
-from hub.campus.prepaid.pacing import Pacing
+from hub.campus.prepaid.pace import Pace
 from hub.campus.prepaid.standing import Standings
 from hub.campus.reconcile.reconciler import Reconciler
 from hub.campus.sharing.sharing import Sharing
@@ -71,24 +71,7 @@ class Campus:
             refresh=refresh,
         )
         self.standings = Standings(ledger=ledger, journal=journal, clock=clock)
-        self.supplies = Supplies(
-            ledger=ledger,
-            journal=journal,
-            clock=clock,
-            commands=commands,
-            registry=registry,
-            standings=self.standings,
-            alarms=alarms,
-        )
-        self.supply_desk = SupplyDesk(ledger=ledger, clock=clock, supplies=self.supplies)
-        self.sharing = Sharing(ledger=ledger, journal=journal, clock=clock)
-        self.bookkeeping = Bookkeeping(ledger=ledger, journal=journal, clock=clock, alarms=alarms)
-        self.outbox = Outbox(ledger=ledger, clock=clock, http=http, alarms=alarms)
-        self.lists = PlatformList(ledger=ledger, clock=clock, intake=self.intake, http=http)
-        self.reconciler = Reconciler(
-            ledger=ledger, journal=journal, clock=clock, http=http, alarms=alarms
-        )
-        self.pacing = Pacing(clock)
+        pace = Pace()  # one for all who restore
         self.batches = Batches(
             ledger=ledger,
             journal=journal,
@@ -98,7 +81,27 @@ class Campus:
             refresh=refresh,
             alarms=alarms,
             standings=self.standings,
-            pacing=self.pacing,
+            pace=pace,
+        )
+        self.supplies = Supplies(
+            ledger=ledger,
+            journal=journal,
+            clock=clock,
+            commands=commands,
+            registry=registry,
+            standings=self.standings,
+            alarms=alarms,
+            pace=pace,
+            bulk=self.batches,
+        )
+        self.batches.heed(self.supplies)
+        self.supply_desk = SupplyDesk(ledger=ledger, clock=clock, supplies=self.supplies)
+        self.sharing = Sharing(ledger=ledger, journal=journal, clock=clock)
+        self.bookkeeping = Bookkeeping(ledger=ledger, journal=journal, clock=clock, alarms=alarms)
+        self.outbox = Outbox(ledger=ledger, clock=clock, http=http, alarms=alarms)
+        self.lists = PlatformList(ledger=ledger, clock=clock, intake=self.intake, http=http)
+        self.reconciler = Reconciler(
+            ledger=ledger, journal=journal, clock=clock, http=http, alarms=alarms
         )
         self._wanted = asyncio.Event()
 

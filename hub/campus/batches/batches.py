@@ -22,9 +22,10 @@ from hub.campus.batches.batch import (
     Wish,
 )
 from hub.campus.batches.ears import Ears
-from hub.campus.batches.plan import Planner, ground_of
+from hub.campus.batches.plan import Planner, SupplyWord, ground_of
 from hub.campus.batches.runner import HUB, Run, Tools
 from hub.campus.batches.scope import Scope
+from hub.campus.prepaid.pace import Pace
 from hub.campus.prepaid.pacing import Pacing
 from hub.campus.prepaid.rules import Rules
 from hub.campus.prepaid.standing import Standings
@@ -64,7 +65,7 @@ class Batches:
         refresh: Callable[[str, str], None],
         alarms: Alarms,
         standings: Standings,
-        pacing: Pacing,
+        pace: Pace,
     ) -> None:
         planner = Planner(
             ledger=ledger,
@@ -80,7 +81,8 @@ class Batches:
             commands=commands,
             registry=registry,
             planner=planner,
-            pacing=pacing,
+            pacing=Pacing(clock),
+            pace=pace,
             ears=Ears(),
             refresh=refresh,
         )
@@ -89,6 +91,10 @@ class Batches:
         self._alarms = alarms
         self._runs: dict[str, Run] = {}
         self._wake = asyncio.Event()
+
+    def heed(self, supply: SupplyWord) -> None:
+        """Ask this before each command from now on."""
+        self._tools.planner.supply = supply
 
     def configure(self, site: Site, rules: Rules) -> None:
         """Go by this site and its rules from now on, also in what runs already."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, select
@@ -66,8 +67,15 @@ class Gift:
     amount: int
 
 
+class SupplyWord(Protocol):
+    """Whoever keeps the supply of rooms, asked before each command of a batch; see `hub/campus/supply`."""
+
+    async def forbids(self, device: str, hazard: Hazard, *, is_proposal: bool) -> str:
+        """Why this may not be done to this device now; empty when it may. Raises StoreError."""
+
+
 class Planner:
-    """Looks at rooms; `ground` is the site's, and may be another any time."""
+    """Looks at rooms; `ground` is the site's, and may be another any time. `supply` is asked where there is one."""
 
     def __init__(
         self,
@@ -80,6 +88,7 @@ class Planner:
         standings: Standings,
     ) -> None:
         self.ground = Ground()
+        self.supply: SupplyWord | None = None
         self._ledger = ledger
         self._journal = journal
         self._clock = clock
@@ -114,6 +123,7 @@ class Planner:
             self._hindrance(order, where, latest.get(order.device))
             or await self._overtaken(batch, order)
             or await self._relieved(batch, where)
+            or await self._forbidden(batch, order)
         )
 
     def no_gift(self, item: Item, known: frozenset[str]) -> str:
@@ -145,6 +155,15 @@ class Planner:
         if standing is None or standing.doubt:
             return standing.doubt if standing else "nobody knows how it stands"
         return "" if standing.is_used_up else "it is not used up any more"
+
+    async def _forbidden(self, batch: Batch, order: Order) -> str:
+        """What the room's supply has against it: a hold, a trip, a lock; or its proposal is out of date."""
+        device = self._registry.device(order.device)
+        spec = device.profile.commands.get(order.name) if device else None
+        if self.supply is None or spec is None:
+            return ""
+        is_proposal = batch.actor == SUPPLY
+        return await self.supply.forbids(order.device, spec.hazard, is_proposal=is_proposal)
 
     async def _tellings(self, wish: Wish, targets: Sequence[Target]) -> tuple[Part, ...]:
         names = [target.device.id for target in targets]

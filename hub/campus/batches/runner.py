@@ -28,7 +28,8 @@ from hub.campus.batches.batch import (
 from hub.campus.batches.ears import Ears
 from hub.campus.batches.effects import give, note_supply
 from hub.campus.batches.plan import Planner
-from hub.campus.prepaid.pacing import Pacing, feeder_of
+from hub.campus.prepaid.pace import Pace, feeder_of
+from hub.campus.prepaid.pacing import Pacing
 from hub.clock import Clock
 from hub.command import Hazard, Priority, State
 from hub.commands import CommandError, Commands, Order, Record, Refusal
@@ -42,6 +43,7 @@ _PAGE = 100
 _WAIT_S = 60.0
 _RETRY_S = 1.0
 _CALL_BACK_S = 1.0
+_PLACE_S = 0.1  # how often a place of a feeder is asked for
 _BUSY_S, _BUSY_MAX = 5.0, 24  # too many commands just now: how often it is asked again
 HUB = "hub"
 _OVER = "its time was over"
@@ -58,6 +60,7 @@ class Tools:
     registry: Registry
     planner: Planner
     pacing: Pacing
+    pace: Pace
     ears: Ears
     refresh: Callable[[str, str], None]
 
@@ -135,9 +138,25 @@ class Run:
     async def _begin(self, item: Item) -> bool:
         """Wait for its turn; whether its batch runs still, and then it is `sent` on disk."""
         if self._closes(item):
-            per_s = self._tools.planner.ground.rules.of(item.where.building).restores_per_s
-            await self._tools.pacing.turn(feeder_of(item.where), per_s)
-        return await self._write(partial(rows.claim, item=item, now_ms=self._now_ms))
+            await self._take_place(item)
+        if await self._write(partial(rows.claim, item=item, now_ms=self._now_ms)):
+            return True
+        self._leave_place(item)
+        return False
+
+    async def _take_place(self, item: Item) -> None:
+        """Wait for a place of its feeder, which all who restore share; the batch's own time bounds it."""
+        limit = self._tools.planner.ground.rules.of(item.where.building).restores_per_s
+        clock, pace = self._tools.clock, self._tools.pace
+        while not pace.take(self._feeder(item), item.device, limit, clock.monotonic_s()):
+            pace.step_out(self._feeder(item), item.device)  # this one asks by itself
+            if self.stopped or await self._is_over():
+                return
+            await clock.sleep(_PLACE_S)
+
+    def _leave_place(self, item: Item) -> None:
+        if self._closes(item):
+            self._tools.pace.leave(self._feeder(item), item.device, self._tools.clock.monotonic_s())
 
     async def _tell(self, item: Item) -> None:
         """From `sent` to its end; also of one that an earlier run of the hub had begun."""
@@ -148,8 +167,11 @@ class Run:
                 await self._follow(item, record)
         finally:
             self._slots.release()
+            self._leave_place(item)
 
     async def _take_up(self, item: Item) -> None:
+        if self._closes(item):
+            self._tools.pace.hold(self._feeder(item), item.device)
         await self._slots.acquire()
         await self._tell(item)
 
@@ -242,6 +264,10 @@ class Run:
             priority=Priority.BATCH,
             approver=batch.approver,
         )
+
+    def _feeder(self, item: Item) -> str:
+        device = self._tools.registry.device(item.device)
+        return feeder_of(item.where, device.link if device else "")
 
     def _closes(self, item: Item) -> bool:
         device = self._tools.registry.device(item.device)

@@ -1,18 +1,14 @@
-"""How fast things are told: so many relays a second of one feeder, whoever closes them."""
+"""How fast things are told: each line at its own pace."""
 
 from __future__ import annotations
 
 from hub.clock import Clock
-from hub.model import Place
 
 _LINES_KEPT = 1_000
 
 
 class Pacing:
-    """Gives out turns. One for the whole hub, so that all who restore wait in the same line.
-
-    A line is a feeder, or whatever else must not go faster.
-    """
+    """Gives out turns in lines. A line is whatever must not go faster, such as a batch."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -27,8 +23,3 @@ class Pacing:
             self._next_s = {name: at_s for name, at_s in self._next_s.items() if at_s > now_s}
         if turn_s > now_s:
             await self._clock.sleep(turn_s - now_s)
-
-
-def feeder_of(place: Place) -> str:
-    """What a room hangs on: a floor of a building."""
-    return f"feeder/{place.building}/{place.floor}"

@@ -17,21 +17,22 @@ import structlog
 
 from hub.campus.accounts.accounts import Room, room_of
 from hub.campus.alarms import Alarms
+from hub.campus.prepaid.pace import Pace
 from hub.campus.prepaid.rules import Rules
 from hub.campus.prepaid.standing import Standings
 from hub.campus.supply import record
 from hub.campus.supply.bulk import BulkCuts, share
-from hub.campus.supply.desired import Act, Cause, Decision, Hindrance, decide
+from hub.campus.supply.desired import Act, Cause, Decision, Hindrance, SupplyState, decide
 from hub.campus.supply.episodes import Due, Episodes
 from hub.campus.supply.facts import Policy, View, facts_of
 from hub.campus.supply.limits import PowerLimits
-from hub.campus.supply.pace import Pace
 from hub.campus.supply.record import Note, Supply, SupplyMoved, rested
 from hub.campus.supply.schedules import Schedule
 from hub.campus.supply.sights import Sights
 from hub.campus.supply.switches import CUT, Switch, switches, word_of
 from hub.campus.supply.timetables import Timetables
 from hub.clock import Clock
+from hub.command import Hazard
 from hub.commands import Commands
 from hub.errors import HubError, StoreDamaged, StoreError
 from hub.journal import Journal
@@ -71,6 +72,7 @@ class Supplies:
         registry: Registry,
         standings: Standings,
         alarms: Alarms,
+        pace: Pace,
         bulk: BulkCuts | None = None,
     ) -> None:
         self._ledger = ledger
@@ -81,7 +83,7 @@ class Supplies:
         self._standings = standings
         self._alarms = alarms
         self.bulk = bulk
-        self._pace = Pace()
+        self._pace = pace
         self._episodes = Episodes(
             ledger=ledger, clock=clock, commands=commands, alarms=alarms, pace=self._pace
         )
@@ -202,6 +204,18 @@ class Supplies:
             return "the hub does not switch it"
         decision = decide(facts_of(views[0], views[0].row, self._policy, self._registry))
         return "" if decision.act is Act.CUT else decision.reason or "nothing is to be cut"
+
+    async def forbids(self, device: str, hazard: Hazard, *, is_proposal: bool) -> str:
+        """Why a batch may not do this to a room's supply now; empty when it may. Raises StoreError."""
+        if is_proposal:
+            return await self.may_cut(device)
+        row = (await self._ledger.read(partial(record.read, devices=[device])))[device]
+        if hazard is Hazard.CUT:
+            return row.kept(self._clock.now_ms())
+        is_tripped = row.state is SupplyState.TRIPPED
+        if hazard is Hazard.RESTORE and (row.locked or is_tripped):
+            return f"{row.locked or 'it tripped'}: unlock it first"
+        return ""
 
     def hindrances(self) -> Mapping[Hindrance, int]:
         """How many supplies are kept from what is due, by what."""

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from hub.campus.accounts.accounts import Room
 from hub.campus.prepaid.meters import holds_credit, utility_of
+from hub.campus.prepaid.pace import feeder_of
 from hub.campus.prepaid.rules import Restore, Rules
 from hub.command import CommandSpec, Hazard
 from hub.journal import Latest
-from hub.model import Device, Place, Value
+from hub.model import Device, Value
 from hub.profile import Profile
 from hub.site import Site
 
@@ -82,11 +83,6 @@ def cannot_be_armed(site: Site, rules: Rules) -> list[str]:
         if not (switch.can_arm or switch.holds_credit)
     }
     return sorted(found)
-
-
-def feeder_of(place: Place, link: str) -> str:
-    """What is restored slowly together: a floor of a building, or the link where no floor is written."""
-    return f"{place.building}/{place.floor}" if place.floor else f"{place.building}/{link}"
 
 
 def word_of(switch: Switch, latest: Latest | None) -> Word:

@@ -1,13 +1,15 @@
 """How fast supplies come back: at most so many relays of one feeder in any second. Pure.
 
-A feeder has so many places. A restore takes one before its command is made and gives it back a second after
-its command has ended, so that whatever a bus keeps waiting and lets go at once, no second sees more of them.
-Who finds none stands in line.
+Whoever restores, after a payment or in a batch, asks here. A feeder has so many places. A restore takes one
+before its command is made and gives it back a second after its command has ended, so that no second sees more
+of them, whatever a bus keeps waiting and lets go at once. Who finds none stands in line.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
+from hub.model import Place
 
 REST_S = 1.0
 
@@ -75,3 +77,8 @@ class Pace:
     def is_waited_for(self) -> bool:
         """Whether anybody stands in line."""
         return any(here.line for here in self._feeders.values())
+
+
+def feeder_of(place: Place, link: str) -> str:
+    """What is restored slowly together: a floor of a building, or the link where no floor is written."""
+    return f"{place.building}/{place.floor}" if place.floor else f"{place.building}/{link}"
