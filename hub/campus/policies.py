@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from hub.campus.alerts.settings import AlertRules, read_alerts
 from hub.campus.orders.platforms import Platform, read_platforms
 from hub.campus.prepaid.rules import Rules, read_rules
 from hub.errors import ConfigError, ConfigErrors
@@ -21,11 +22,12 @@ class Policies:
     site: Site
     rules: Rules = field(default_factory=Rules)
     platforms: Mapping[str, Platform] = field(default_factory=dict)
+    alerts: AlertRules = field(default_factory=AlertRules)
 
     @property
     def wanted(self) -> bool:
-        """Whether anything is paid here."""
-        return bool(self.platforms) or "prepaid" in self.site.policies
+        """Whether anything is paid here, or told."""
+        return bool(self.platforms) or bool({"prepaid", "alerts"} & self.site.policies.keys())
 
 
 def read_policies(site: Site) -> Policies:
@@ -35,6 +37,7 @@ def read_policies(site: Site) -> Policies:
         site=site,
         rules=_read(read_rules, site, Rules(), errors),
         platforms=_read(read_platforms, site, {}, errors),
+        alerts=_read(read_alerts, site, AlertRules(), errors),
     )
     if errors:
         raise ConfigErrors(tuple(errors))

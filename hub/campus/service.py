@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import httpx2
 
 from hub.campus.alarms import Alarms
+from hub.campus.alerts.service import Alerts
 from hub.campus.orders.delivery import Delivery
 from hub.campus.orders.intake import Intake
 from hub.campus.orders.outbox import Outbox
@@ -55,6 +56,15 @@ class Campus:
         self.bookkeeping = Bookkeeping(ledger=ledger, journal=journal, clock=clock, alarms=alarms)
         self.outbox = Outbox(ledger=ledger, clock=clock, http=http, alarms=alarms)
         self.lists = PlatformList(ledger=ledger, clock=clock, intake=self.intake, http=http)
+        self.alerts = Alerts(
+            ledger=ledger,
+            journal=journal,
+            clock=clock,
+            registry=registry,
+            standings=self.standings,
+            http=http,
+            alarms=alarms,
+        )
         self._wanted = asyncio.Event()
 
     def configure(self, policies: Policies) -> None:
@@ -63,6 +73,7 @@ class Campus:
         self.bookkeeping.configure(policies.site, policies.rules)
         self.intake.configure(policies)
         self.outbox.configure(policies.platforms)
+        self.alerts.configure(policies.site, policies.rules, policies.alerts)
         if policies.wanted:
             self._wanted.set()
 
@@ -74,6 +85,7 @@ class Campus:
             tasks.create_task(self.lists.run(), name="lists")
             tasks.create_task(self.delivery.run(), name="delivery")
             tasks.create_task(self.bookkeeping.run(), name="books")
+            tasks.create_task(self.alerts.run(), name="alerts")
 
     def stored(self, readings: Sequence[Reading]) -> None:
         """New readings are on disk: what a meter counted after all."""

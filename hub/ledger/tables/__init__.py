@@ -5,6 +5,13 @@ so that the same tables and statements run on SQLite and on PostgreSQL.
 """
 
 from hub.ledger.tables.accounts import accounts, balances, meterings, postings, prices, transactions
+from hub.ledger.tables.alerts import (
+    alert_cursors,
+    alert_messages,
+    alert_mutes,
+    alerts,
+    room_days,
+)
 from hub.ledger.tables.columns import metadata
 from hub.ledger.tables.commands import approvals, attempts, commands, frames, latches
 from hub.ledger.tables.inventory import bindings, credentials, devices, inventories
@@ -33,5 +40,10 @@ __all__ = [
     "orders",
     "outbox",
     "differences",
+    "alerts",
+    "alert_messages",
+    "alert_mutes",
+    "alert_cursors",
+    "room_days",
     "metadata",
 ]
