@@ -11,7 +11,8 @@ import pytest
 from hub.auth import Role
 from tests.api_site import ApiSite, api_site
 
-ALL = frozenset(Role)
+ALL = frozenset(Role) - {Role.ROOM}  # of the house
+ROOM = frozenset({Role.ROOM})
 ADMIN = frozenset({Role.ADMIN})
 OPERATORS = frozenset({Role.OPERATOR, Role.ADMIN})
 INSTALLERS = frozenset({Role.INSTALLER, Role.ADMIN})
@@ -76,6 +77,20 @@ ROUTES: list[tuple[str, str, frozenset[Role], str, dict[str, object] | None]] = 
     ("DELETE", "/v1/bindings/{binding}", INSTALLERS, f"/v1/bindings/{ID}", None),
     ("GET", "/v1/rooms/{building}/{room}/use", ALL, "/v1/rooms/B1/101/use", None),
     ("GET", "/v1/orders/{platform}/{number}", RESOLVERS, "/v1/orders/campus-pay/1", None),
+    ("GET", "/v1/alerts", ALL, "", None),
+    ("GET", "/v1/alerts/mutes/{building}/{room}", ALL, "/v1/alerts/mutes/B1/101", None),
+    (
+        "PUT",
+        "/v1/alerts/mutes/{building}/{room}",
+        OPERATORS,
+        "/v1/alerts/mutes/B1/101",
+        {"muted": ["trip"]},
+    ),
+    ("POST", "/v1/alerts/test/{channel}", OPERATORS, "/v1/alerts/test/duty", None),
+    ("GET", "/v1/room", ROOM, "", None),
+    ("GET", "/v1/room/use", ROOM, "", None),
+    ("GET", "/v1/room/alerts", ROOM, "", None),
+    ("PUT", "/v1/room/alerts", ROOM, "", {"muted": ["low_balance"]}),
     ("GET", "/v1/audit", ADMIN, "", None),
     ("GET", "/v1/keys", ADMIN, "", None),
     ("POST", "/v1/keys", ADMIN, "", KEY),

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hub.api import (
     admin,
+    alerts,
     bindings,
     credentials,
     devices,
@@ -17,6 +18,7 @@ from hub.api import (
     live,
     orders,
     payments,
+    room,
     wire,
 )
 from hub.api.document import document
@@ -31,6 +33,8 @@ _ROUTERS = (
     wire.router,
     orders.router,
     payments.router,
+    alerts.router,
+    room.router,
     credentials.router,
     inventory.router,
     bindings.router,

@@ -8,6 +8,7 @@ import typer
 
 from hub.cli import (
     alarms,
+    alerts,
     backup,
     bindings,
     check,
@@ -60,6 +61,7 @@ app.command("approve")(tell.approve)
 app.command("alarms")(alarms.alarms)
 app.command("fire-reset")(alarms.fire_reset)
 app.command("resolve")(tell.resolve)
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(office.audit_app, name="audit")
 app.add_typer(office.keys_app, name="keys")
 app.command("import")(sheets.import_)

@@ -27,16 +27,6 @@ class Kind(StrEnum):
     TEST = "test"  # a person tries a channel
 
 
-OF_ROOMS = (
-    Kind.LOW_BALANCE,
-    Kind.ARREARS,
-    Kind.RESTORED,
-    Kind.TRIP,
-    Kind.OFFLINE,
-    Kind.UNUSUAL_USE,
-)  # what a room may opt out of
-
-
 class Severity(StrEnum):
     """How soon somebody should look: the mildest first."""
 

@@ -12,6 +12,7 @@ from hub.campus.alarms import Alarms
 from hub.campus.alerts import rows
 from hub.campus.alerts.kinds import Alert, Kind, Subject
 from hub.campus.alerts.post import Post
+from hub.campus.alerts.rooms import Rooms
 from hub.campus.alerts.rows import Chosen
 from hub.campus.alerts.settings import AlertRules
 from hub.campus.alerts.watch import Watch
@@ -28,7 +29,7 @@ _TIDY_S = 86_400.0
 
 
 class Alerts:
-    """Made once; `configure`, then `run`. `watch` raises alerts, `post` tells of them."""
+    """Made once; `configure`, then `run`. `watch` raises alerts, `post` sends them, `rooms` answers rooms."""
 
     def __init__(
         self,
@@ -45,12 +46,14 @@ class Alerts:
             ledger=ledger, journal=journal, clock=clock, registry=registry, standings=standings
         )
         self.post = Post(ledger=ledger, clock=clock, http=http, alarms=alarms)
+        self.rooms = Rooms(ledger=ledger, clock=clock, standings=standings, days=self.watch.days)
         self._ledger = ledger
         self._clock = clock
 
     def configure(self, site: Site, rules: Rules, alerts: AlertRules) -> None:
         """Go by this site and its rules from now on."""
         self.watch.configure(site, rules, alerts)
+        self.rooms.configure(site, rules)
         self.post.configure(alerts.channels)
 
     async def run(self) -> None:

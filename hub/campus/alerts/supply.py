@@ -51,6 +51,7 @@ _BEGUN: Mapping[str, tuple[Kind, int, bool]] = {
     "tripped": (Kind.TRIP, TRIP_TRIPPED, True),
     "locked": (*_LOCKED, False),
 }
+ACTIONS = frozenset({*_BEGUN, *_OVER})
 
 
 def event_of(row: AuditRow) -> Event | None:
@@ -60,7 +61,7 @@ def event_of(row: AuditRow) -> Event | None:
         room = room_of(str(said.get("account", "")))
     except BookError:
         return None
-    if room is None or row.action not in {*_BEGUN, *_OVER}:
+    if room is None or row.action not in ACTIONS:
         return None
     subject = Subject(id=room.account, building=room.building, room=room.room)
     reason = str(said.get("reason", ""))[:_REASON_MAX]
