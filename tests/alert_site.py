@@ -126,7 +126,8 @@ class Watched:
 
     async def supply(self, action: str, *, reason: str = "arrears", room: Room = ROOM) -> None:
         """The audit says this of the supply of a room."""
-        after = msgspec.json.encode({"account": room.account, "reason": reason}).decode()
+        said = {"account": room.account, "reason": reason}
+        after = msgspec.json.encode(said).decode() if room.room else "["
         now_ms = self.house.clock.now_ms()
         await self.house.ledger.run(
             lambda connection: audit.append(

@@ -102,9 +102,9 @@ class Watch:
         await self.listen()
         now_s = self._clock.monotonic_s()
         if self._looked_s is None or now_s - self._looked_s >= STANDINGS_S:
+            await self.reckon(site)  # before it is said how long something lasts
             await self.look(site)
             self._looked_s = now_s
-        await self.reckon(site)
 
     async def follow(self) -> None:
         """What the audit says of supplies since the last time; the very first time, from now on."""
@@ -149,7 +149,9 @@ class Watch:
         known = await self._open(Kind.OFFLINE)
         now_ms = self._clock.now_ms()
         over = list(heard_again(links, list(known.values())))
-        facts = list(silent(links, now_ms, self._alerts.offline_s * 1000))
+        returning = {alert.subject.id for alert, _ in over}
+        others = {name: group for name, group in links.items() if f"link/{name}" not in returning}
+        facts = list(silent(others, now_ms, self._alerts.offline_s * 1000))
         facts += [
             back(alert)
             for alert, is_there in over
