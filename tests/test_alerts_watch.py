@@ -99,6 +99,7 @@ async def test_a_supply_that_is_cut_for_arrears_is_told_and_its_return_too(site:
 
 async def test_a_supply_that_a_timetable_cut_is_no_arrears(site: Watched) -> None:
     await site.supply("cut", reason="schedule")
+    await site.supply("restored", reason="schedule")
     assert await site.turn() == []
 
 

@@ -1,6 +1,7 @@
 """What the audit says of the supply of rooms, as facts. Pure.
 
-Its rows have the subject `supply/DEVICE`, an action, and in `after` the room's account and the reason.
+Its rows have the subject `supply/DEVICE`, an action, and in `after` the room's account, the reason, and the
+cause where that is more exact.
 """
 
 from __future__ import annotations
@@ -64,16 +65,16 @@ def event_of(row: AuditRow) -> Event | None:
     if room is None or row.action not in ACTIONS:
         return None
     subject = Subject(id=room.account, building=room.building, room=room.room)
-    reason = str(said.get("reason", ""))[:_REASON_MAX]
     return Event(
         subject=subject,
-        fact=_fact(row.action, subject, reason),
+        fact=_fact(row.action, subject, said),
         over=_OVER.get(row.action, frozenset()),
     )
 
 
-def _fact(action: str, subject: Subject, reason: str) -> Fact | None:
-    if action not in _BEGUN or (action == "cut" and not reason.startswith(ARREARS)):
+def _fact(action: str, subject: Subject, said: Mapping[str, object]) -> Fact | None:
+    cause = said.get("cause", said.get("reason"))
+    if action not in _BEGUN or (action == "cut" and cause != ARREARS):
         return None
     kind, level, is_event = _BEGUN[action]
     return Fact(kind=kind, subject=subject, level=level, is_event=is_event)

@@ -137,7 +137,8 @@ class Watch:
                     if subject == event.subject.id and (kind, level) in event.over
                 ]
                 rows.end(connection, over, now_ms=telling.now_ms)
-                if event.fact:
+                # What comes back without having been missed, as by a timetable, is no news.
+                if event.fact and (over or event.fact.kind is not Kind.RESTORED):
                     rows.begin(connection, [(id, event.fact)], telling)
             rows.move_cursor(connection, _SUPPLY, upto)
 
