@@ -56,9 +56,13 @@ class Mutes:
         return key in self.desk or (audience is Audience.ROOMS and key in self.rooms)
 
 
-def open_alerts(connection: Connection, *kinds: Kind) -> dict[Key, Alert]:
-    """Those of these kinds that have not ended."""
+def open_alerts(
+    connection: Connection, *kinds: Kind, of: Collection[str] | None = None
+) -> dict[Key, Alert]:
+    """Those of these kinds that have not ended; only of these subjects where they are named and few."""
     query = select(_t).where(_t.c.ended_ms.is_(None), _t.c.kind.in_([str(kind) for kind in kinds]))
+    if of is not None and len(of) <= _STEP:
+        query = query.where(_t.c.subject.in_(sorted(of)))
     found = [alert_of(row) for row in connection.execute(query)]
     return {(alert.kind, alert.subject.id, alert.level): alert for alert in found}
 
@@ -69,7 +73,8 @@ def begin(connection: Connection, news: Sequence[tuple[str, Fact]], telling: Tel
     What was told within its cool-down waits until that is over, and is not told at all when it ended
     before. An event does not wait: it is kept, and nobody is told.
     """
-    known = open_alerts(connection, *{fact.kind for _, fact in news})
+    subjects = {fact.subject.id for _, fact in news}
+    known = open_alerts(connection, *{fact.kind for _, fact in news}, of=subjects)
     fresh: dict[Key, tuple[str, Fact]] = {}
     for id, fact in news:
         key = fact.kind, fact.subject.id, fact.level

@@ -24,10 +24,8 @@ from hub.campus.alerts.kinds import (
 )
 
 PREFIX = "supply/"
-ARREARS = (
-    "arrears"  # the reason of a cut that a room is told of; a timetable's or a person's is not
-)
-_REASON_MAX = 100
+# Why a cut is told to its room; one by timetable or by a person is not.
+ARREARS = "arrears"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -130,11 +130,12 @@ class Watch:
 
         def work(connection: Connection) -> None:
             for id, event in news:
-                known = rows.open_alerts(connection, *{kind for kind, _ in event.over})
+                kinds = {kind for kind, _ in event.over}
+                known = rows.open_alerts(connection, *kinds, of=[event.subject.id])
                 over = [
                     alert.id
-                    for (kind, subject, level), alert in known.items()
-                    if subject == event.subject.id and (kind, level) in event.over
+                    for (kind, _, level), alert in known.items()
+                    if (kind, level) in event.over
                 ]
                 rows.end(connection, over, now_ms=telling.now_ms)
                 # What comes back without having been missed, as by a timetable, is no news.
