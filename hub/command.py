@@ -20,7 +20,8 @@ silence. Acknowledged is not done: only an ordinary reading, taken after the sen
 An argument is named elsewhere in a command as "@name". `minimum` and `maximum` of a text count its
 characters; `scale` is what one of the device's own units is worth. `from_point` fills one from the
 device's own fresh word, plus a number: the next purchase count. It is in the ledger before the send, and
-fixed from the first try on that may have reached the device.
+fixed from the first try on that may have reached the device. A credit is proved by its count and by a
+balance that has risen by its amount: `hub.rise`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from fractions import Fraction
 from hub.confidence import Confidence
 from hub.errors import BadValue
 from hub.points import PointType, Scalar
+from hub.rise import Rise
 
 ARGUMENT_MARK = "@"
 
@@ -119,13 +121,17 @@ class Expect:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CommandSpec:
-    """One command of a product. `where` holds the protocol's own keys, for its driver to check."""
+    """One command of a product. `where` holds the protocol's own keys, for its driver to check.
+
+    With a `rise`, `confirm` is the count that goes with it.
+    """
 
     name: str
     meaning: str
     arguments: Mapping[str, Argument]
     requires: tuple[Expect, ...]
     confirm: tuple[Expect, ...]
+    rise: Rise | None = None
     repeat: Repeat
     hazard: Hazard
     deadline_s: float
@@ -138,14 +144,29 @@ class CommandSpec:
     @property
     def is_named(self) -> bool:
         """Whether its proof names what was ordered, so that nobody else's deed looks the same."""
+        if self.rise:
+            return True
         given = {name for name, argument in self.arguments.items() if not argument.from_point}
         values = [str(value) for expect in self.confirm for value in expect.values]
         return any(value.startswith(ARGUMENT_MARK) and value[1:] in given for value in values)
 
     @property
+    def count(self) -> Argument | None:
+        """The argument that is the device's own next count, which tells one command from the next."""
+        kept = self.rise.remembered if self.rise else frozenset()
+        filled = (one for one in self.arguments.values() if one.from_point)
+        return next((one for one in filled if one.name not in kept), None)
+
+    @property
     def is_counted(self) -> bool:
         """Whether the device's own count tells one from the next."""
-        return any(argument.from_point for argument in self.arguments.values())
+        return self.count is not None
+
+    @property
+    def proofs(self) -> frozenset[str]:
+        """The points that prove it."""
+        points = frozenset(expect.point for expect in self.confirm)
+        return points | self.rise.points if self.rise else points
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

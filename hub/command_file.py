@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from fractions import Fraction
 from typing import TypeVar
@@ -20,9 +20,12 @@ from hub.command import (
 )
 from hub.confidence import Confidence
 from hub.errors import ConfigError, ConfigErrors
-from hub.points import POINTS, Point, PointType, Scalar
+from hub.points import POINTS, Point, PointKind, PointType, Scalar
+from hub.rise import Rise
 from hub.toml_table import Table
 
+PRICE_MAX_FEN = 500.0  # of a kWh, where a profile names none: more than any tariff asks
+_BALANCES = {"fen": PRICE_MAX_FEN, "Wh": 1000.0}  # what a kWh takes at most, by the unit
 # Defaults where a command names none: gate open 5 s, wash start 30 s, relay 60 s.
 _DEADLINES_S = {
     Hazard.OPEN: 5.0,
@@ -91,12 +94,16 @@ def _command(name: str, file: str, table: Table, points: Collection[str]) -> Com
         )
         for argument, entries in table.tables("arguments").items()
     }
+    proofs = table.list_of_tables("confirm")
+    plain = [entry for entry in proofs if not entry.has("rises")]
+    rises = [_rise(entry, points, arguments) for entry in proofs if entry not in plain]
     spec = CommandSpec(
         name=name,
         meaning=table.text("meaning"),
         arguments=arguments,
-        requires=_expects(table, "requires", points, arguments),
-        confirm=_expects(table, "confirm", points, arguments),
+        requires=_expects(table.list_of_tables("requires"), points, arguments),
+        confirm=_expects(plain, points, arguments),
+        rise=rises[0] if rises else None,
         repeat=_word(table, "repeat", Repeat, None),
         hazard=(hazard := _word(table, "hazard", Hazard, Hazard.NONE)),
         deadline_s=table.positive("deadline_s", _DEADLINES_S[hazard]),
@@ -107,6 +114,8 @@ def _command(name: str, file: str, table: Table, points: Collection[str]) -> Com
         where=table.rest(),
     )
     _check(spec, table)
+    if rises:
+        _check_rise(spec, len(rises), table)
     return spec
 
 
@@ -205,11 +214,11 @@ def _check_from_point(argument: Argument, table: Table, points: Collection[str])
 
 
 def _expects(
-    table: Table, key: str, points: Collection[str], arguments: Mapping[str, Argument]
+    entries: Sequence[Table], points: Collection[str], arguments: Mapping[str, Argument]
 ) -> tuple[Expect, ...]:
     """`[{ point = "…", equals = … }]` or `one_of = […]`; points and arguments must exist."""
     found: list[Expect] = []
-    for entry in table.list_of_tables(key):
+    for entry in entries:
         name = entry.text("point")
         if name not in points or name not in POINTS:
             raise entry.wrong("point", name, "name a point of this profile")
@@ -226,6 +235,67 @@ def _expects(
             raise entry.wrong("point", name, "name each point once; one_of takes several values")
         found.append(Expect(point=name, values=values))
     return tuple(found)
+
+
+def _rise(entry: Table, points: Collection[str], arguments: Mapping[str, Argument]) -> Rise:
+    """`{ point = "…", rises = "@amount", from = "@balance" }`, with `used`, `price_max` and `alive`."""
+    name = entry.text("point")
+    if name not in points or name not in POINTS or POINTS[name].unit not in _BALANCES:
+        raise entry.wrong("point", name, "name a balance of this profile, in fen or Wh")
+    unit = POINTS[name].unit
+    amount = _named(entry, "rises", arguments)
+    if amount.from_point or (amount.type, amount.unit) != (PointType.INT, unit):
+        raise entry.wrong("rises", amount.name, f"name an argument of type int in {unit}")
+    balance = _named(entry, "from", arguments)
+    if balance.from_point != name or balance.plus:
+        hint = f'an argument with from_point = "{name}" and no plus'
+        raise entry.wrong("from", balance.name, hint)
+    energy = _named(entry, "used", arguments) if entry.has("used") else None
+    counter = energy.from_point if energy else ""
+    if energy and (energy.plus or not _is_counter(counter)):
+        hint = "an argument that is filled from an energy counter, without plus"
+        raise entry.wrong("used", energy.name, hint)
+    alive = entry.text("alive", "")
+    if alive and (alive not in points or alive not in POINTS):
+        raise entry.wrong("alive", alive, "name a point of this profile")
+    rise = Rise(
+        point=name,
+        amount=amount.name,
+        balance=balance.name,
+        energy=energy.name if energy else "",
+        counter=counter,
+        price_max=entry.positive("price_max", _BALANCES[unit]),
+        alive=alive,
+    )
+    for unknown in entry.rest():
+        known = "known: point, rises, from, used, price_max, alive"
+        raise entry.wrong(unknown, "an unknown key", known)
+    return rise
+
+
+def _named(entry: Table, key: str, arguments: Mapping[str, Argument]) -> Argument:
+    """The argument that "@name" stands for."""
+    text = entry.text(key)
+    argument = arguments.get(text.removeprefix(ARGUMENT_MARK))
+    if argument is None or not text.startswith(ARGUMENT_MARK):
+        raise entry.wrong(key, text, 'name an argument of this command: "@name"')
+    return argument
+
+
+def _is_counter(name: str) -> bool:
+    point = POINTS.get(name)
+    return point is not None and point.kind is PointKind.COUNTER and point.unit == "Wh"
+
+
+def _check_rise(spec: CommandSpec, number: int, table: Table) -> None:
+    """A balance proves something beside the count alone, and only once."""
+    count = spec.count
+    proof = Expect(point=count.from_point, values=(ARGUMENT_MARK + count.name,)) if count else None
+    if number > 1 or not count or count.plus != 1 or spec.confirm != (proof,):
+        hint = "one line with rises, beside one for the count, which is from_point and plus = 1"
+        raise table.wrong("confirm", f"{number} with rises", hint)
+    if spec.repeat is not Repeat.VERIFY:
+        raise table.wrong("repeat", str(spec.repeat), 'what rises is looked at: write "verify"')
 
 
 def _value_mistake(point: Point, value: Scalar, arguments: Mapping[str, Argument]) -> str:

@@ -28,7 +28,6 @@ _STEP_SLACK = (
 _END_SHARE = 0.01
 _RESET_PROOFS = 3  # readings that agree with each other before a fallen counter is a new beginning
 ANEW = "counter begins anew"  # under `uncertain`: what it says beyond its last word was not counted
-_ENERGY_UNITS = frozenset({"Wh", "varh", "VAh"})
 _CLASSES = {PointType.BOOL: bool, PointType.INT: int, PointType.FLOAT: float, PointType.TEXT: str}
 
 
@@ -65,14 +64,14 @@ class Verdict:
 _GOOD = Verdict()
 
 
-def _rule(point: Point, spec: PointSpec | None, rated_power_w: float) -> Rule:
+def _rule(point: Point, spec: PointSpec | None, hourly_max: float) -> Rule:
     return Rule(
         kind=_CLASSES[point.type],
         minimum=spec.minimum if spec else point.minimum,
         maximum=spec.maximum if spec else point.maximum,
         choices=point.choices,
         counts=point.kind is PointKind.COUNTER,
-        step_per_s=rated_power_w / 3600 if point.unit in _ENERGY_UNITS else 0.0,
+        step_per_s=hourly_max / 3600,
         rollover=(spec.rollover or 0.0) if spec else 0.0,
     )
 
@@ -80,8 +79,12 @@ def _rule(point: Point, spec: PointSpec | None, rated_power_w: float) -> Rule:
 def rules_for(device: Device | None) -> dict[str, Rule]:
     """The rule of every point: the vocabulary's, narrowed by the device's product where it says so."""
     specs: Mapping[str, PointSpec] = device.profile.points if device else {}
-    rated_w = device.profile.rated_power_w if device else 0.0
-    return {name: _rule(point, specs.get(name), rated_w) for name, point in POINTS.items()}
+    return {
+        name: _rule(
+            point, specs.get(name), device.profile.hourly_max(point.unit) if device else 0.0
+        )
+        for name, point in POINTS.items()
+    }
 
 
 class Plausibility:

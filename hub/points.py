@@ -229,6 +229,12 @@ _number(
 )
 _text("last_source", "state", "who switched last, in the device's own words")
 
+# Water. A volume is what flowed to the room; ml, as energy is Wh.
+_counter("hot_water_volume", "ml", "hot water taken since the counter began")
+_counter("drinking_water_volume", "ml", "drinking water taken since the counter began")
+_number("water_flow", "L/h", 0, 1_000_000, "positive is taken from the pipe")
+_flag("valve_open", "state", "true when water can flow")
+
 # Washing machines and other paid machines.
 _WASHER_STATES = (
     "offline idle reserved paid starting running paused finishing finished_not_emptied "
@@ -315,6 +321,10 @@ _FACTORS: dict[str, tuple[str, Fraction]] = {
     "Mvarh": ("varh", Fraction(1_000_000)),
     "kVAh": ("VAh", Fraction(1000)),
     "MVAh": ("VAh", Fraction(1_000_000)),
+    "L": ("ml", Fraction(1000)),
+    "m3": ("ml", Fraction(1_000_000)),
+    "L/min": ("L/h", Fraction(60)),
+    "m3/h": ("L/h", Fraction(1000)),
     "mW": ("W", Fraction(1, 1000)),
     "kW": ("W", Fraction(1000)),
     "MW": ("W", Fraction(1_000_000)),

@@ -5,6 +5,7 @@
     protocol = "modbus"               # the driver; the table of the same name holds its defaults
     period_s = 60                     # how often it is read, or expected to speak
     rated_power_w = 10350             # more cannot flow: the limit for steps of its energy counters
+    rated_flow_l_h = 2500             # the same for volumes of water
     confidence = "medium"             # of every point that names none of its own; "high" when absent
     sources = ["…"]                   doubts = ["what is assumed and must be confirmed on a device"]
 
@@ -34,6 +35,9 @@ from hub.command import CommandSpec
 from hub.confidence import Confidence
 from hub.errors import ConfigError
 from hub.points import Point, Scalar
+
+_ENERGY_UNITS = frozenset({"Wh", "varh", "VAh"})
+_ML_IN_L = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +95,7 @@ class Profile:
     protocol: str
     period_s: float
     rated_power_w: float
+    rated_flow_l_h: float
     points: Mapping[str, PointSpec]
     commands: Mapping[str, CommandSpec]
     wire: Mapping[str, object]
@@ -99,6 +104,12 @@ class Profile:
     doubts: tuple[str, ...]
     file: str
     chosen: Mapping[str, Scalar] = field(default_factory=dict)
+
+    def hourly_max(self, unit: str) -> float:
+        """The most that a counter in this unit can go on in an hour; 0 where nothing is known to limit it."""
+        if unit in _ENERGY_UNITS:
+            return self.rated_power_w
+        return self.rated_flow_l_h * _ML_IN_L if unit == "ml" else 0.0
 
     def wrong(self, key: str, found: str, hint: str) -> ConfigError:
         """The error for a mistake at `key` of this profile's file."""

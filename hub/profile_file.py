@@ -24,6 +24,7 @@ from hub.toml_table import Table, plain, toml_document
 PROFILE_GROUP = "dormhub.profiles"
 _PERIOD_S = 60.0
 _RATED_POWER_W = 100_000.0  # of a product that names none: a building's feeder
+_RATED_FLOW_L_H = 100_000.0  # the same: a building's main
 _VALUE_KINDS: Mapping[PointType, tuple[type, str]] = {
     PointType.BOOL: (bool, "write true or false"),
     PointType.INT: (int, "write a whole number"),
@@ -37,6 +38,7 @@ _TOP_KEYS = {
     "protocol",
     "period_s",
     "rated_power_w",
+    "rated_flow_l_h",
     "confidence",
     "sources",
     "doubts",
@@ -119,6 +121,7 @@ def _build(source: ProfileFile, document: object, chosen: Mapping[str, Scalar]) 
         protocol=protocol,
         period_s=top.positive("period_s", _PERIOD_S),
         rated_power_w=top.positive("rated_power_w", _RATED_POWER_W),
+        rated_flow_l_h=top.positive("rated_flow_l_h", _RATED_FLOW_L_H),
         points=_points(
             {
                 name: Table(source.file, f"points.{name}", usual | dict(entries))

@@ -23,11 +23,9 @@ class Registry:
         self._devices = {device.id: device for link in links for device in link.devices}
         self._proofs = {}
         for name, device in self._devices.items():
-            expects = [
-                expect for spec in device.profile.commands.values() for expect in spec.confirm
-            ]
-            if expects:
-                self._proofs[name] = frozenset(expect.point for expect in expects)
+            proofs = [spec.proofs for spec in device.profile.commands.values()]
+            if any(proofs):
+                self._proofs[name] = frozenset().union(*proofs)
 
     def knows_link(self, name: str) -> bool:
         """Whether there is a link of this id."""

@@ -161,6 +161,10 @@ class Table:
         path = ".".join(filter(None, (self._path, key)))
         return [Table(self._file, f"{path}[{place}]", item) for place, item in enumerate(value)]
 
+    def has(self, key: str) -> bool:
+        """Whether it stands there and nobody has taken it yet."""
+        return key in self._left
+
     def rest(self) -> dict[str, object]:
         """What nobody has taken, for whoever may know it."""
         return {key: plain(value) for key, value in self._left.items()}

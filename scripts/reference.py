@@ -169,7 +169,7 @@ def _command_cells(spec: CommandSpec) -> tuple[str, ...]:
         spec.meaning,
         "; ".join(_argument(argument) for argument in spec.arguments.values()),
         _expects(spec.requires),
-        _expects(spec.confirm) or "none",
+        ", ".join(filter(None, (_expects(spec.confirm), _rise(spec)))) or "none",
         spec.repeat,
         f"{spec.hazard}, sent within {spec.deadline_s:g} s",
         spec.confidence,
@@ -179,7 +179,8 @@ def _command_cells(spec: CommandSpec) -> tuple[str, ...]:
 
 def _argument(argument: Argument) -> str:
     if argument.from_point:
-        return f"`{argument.name}` = {argument.from_point} + {argument.plus}, filled in by the hub"
+        plus = f" + {argument.plus}" if argument.plus else ""
+        return f"`{argument.name}` = {argument.from_point}{plus}, filled in by the hub"
     if argument.choices:
         span = " or ".join(argument.choices)
     elif argument.type is PointType.BOOL:
@@ -195,6 +196,11 @@ def _argument(argument: Argument) -> str:
 
 def _expects(expects: Iterable[Expect]) -> str:
     return ", ".join(f"{one.point} = {' or '.join(map(str, one.values))}" for one in expects)
+
+
+def _rise(spec: CommandSpec) -> str:
+    rise = spec.rise
+    return f"{rise.point} has risen by @{rise.amount} since @{rise.balance}" if rise else ""
 
 
 def _spec_cells(profile: Profile, spec: PointSpec) -> tuple[str, ...]:

@@ -19,6 +19,11 @@ class Conduct(StrEnum):
     ANSWERS_FOR_ANOTHER = (
         "answers_for_another"  # with another command's id, or another register's echo
     )
+    # Of a device on a bus that sells; any other obeys.
+    COUNTS_ONLY = "counts_only"  # answers, counts a purchase, and puts no money on
+    CREDITS_ONLY = "credits_only"  # answers, puts the money on, and does not count it
+    REBOOTS = "reboots"  # does it, and starts anew before it can answer
+    FORGETS = "forgets"  # the same, and the last purchase was not on its chip yet
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,4 +40,5 @@ class Bearing:
     to_s: float = 1e9
 
 
+OF_BUSES = (Conduct.COUNTS_ONLY, Conduct.CREDITS_ONLY, Conduct.REBOOTS, Conduct.FORGETS)
 OBEYS = Bearing(device="*", conduct=Conduct.OBEYS)

@@ -16,6 +16,7 @@ from simulators.meter import Meter
 from simulators.relay_board import RelayBoard
 from simulators.turnstile import Turnstile
 from simulators.washer import Washer
+from simulators.water import WaterMeter
 
 # The first kind whose mark is among the product's points; a meter shows anything.
 _KINDS: tuple[tuple[str, Callable[[Birth], Machine]], ...] = (
@@ -24,6 +25,7 @@ _KINDS: tuple[tuple[str, Callable[[Birth], Machine]], ...] = (
     ("gate_state", Turnstile),
     ("limit_open", Barrier),
     ("relay_1", RelayBoard),
+    ("valve_open", WaterMeter),
 )
 
 

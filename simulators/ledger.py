@@ -30,6 +30,7 @@ class Deed(StrEnum):
     FAULT = "fault"  # a fault was played: its kind
     WRITTEN = "written"  # a write was applied
     CREDITED = "credited"  # money came on a meter: how much, with which purchase count
+    LOST = "lost"  # of the last purchase: so much money, and whether it is still counted
     MOVED = "moved"  # arm, leaf or relay changed its state
     PASSED = "passed"  # a person or a vehicle went through
     CYCLE_BEGUN = "cycle_begun"

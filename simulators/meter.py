@@ -143,6 +143,7 @@ class Meter:
         self._forced = False
         self._credited_fen = 0
         self._purchases = 0
+        self._bought: tuple[int, int] | None = None  # when and for how much, the last time
 
     def electricity(self, now_ms: int) -> Electricity:
         """The whole truth at this moment."""
@@ -203,8 +204,19 @@ class Meter:
             return False
         self._credited_fen += fen
         self._purchases += 1
+        self._bought = (now_ms, fen)
         self._birth.diary.record(now_ms, Deed.CREDITED, {"fen": fen, "count": count})
         return True
+
+    def lose(self, now_ms: int, *, money: bool, count: bool) -> None:
+        """Of a purchase of this very moment, its money or its count or both are gone again."""
+        if self._bought is None or self._bought[0] != now_ms:
+            return
+        fen = self._bought[1] if money else 0
+        self._credited_fen -= fen
+        self._purchases -= count
+        self._bought = None
+        self._birth.diary.record(now_ms, Deed.LOST, {"fen": fen, "counted": not count})
 
     def note(self, now_ms: int, values: Mapping[str, Value]) -> None:
         """Write down an order that none of its points shows."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from simulators.conduct import Conduct
+from simulators.conduct import OF_BUSES, Conduct
 from simulators.dialects import DONE, Dialect, Request
 from simulators.faults import DeviceFaults
 from simulators.ledger import Deed, Diary
@@ -13,6 +13,7 @@ from simulators.meter import Meter
 from simulators.mqtt_wire import Message
 from simulators.turnstile import Turnstile
 from simulators.washer import Washer
+from simulators.water import WaterMeter
 
 REPORT = "report"
 _LATE_S = 2.0
@@ -42,6 +43,7 @@ class Obedience:
             self._diary.record(now_ms, Deed.HEARD, {"verdict": "unreadable"})
             return [], False
         conduct = self._faults.bearing(now_ms).conduct
+        conduct = Conduct.OBEYS if conduct in OF_BUSES else conduct
         if request.name == REPORT and not request.refused and conduct is not Conduct.SILENT:
             return [], True
         if conduct is not Conduct.OBEYS:
@@ -100,7 +102,7 @@ def _carry_out(machine: Machine, request: Request, now_ms: int) -> str:
             return machine.set_mode(now_ms, str(said.get("mode")), int(str(lasts_s)))
         case Turnstile(), "display":
             return "done"
-        case Meter(), "cut" | "restore" | "arm":
+        case Meter() | WaterMeter(), "cut" | "restore" | "arm":
             return machine.switch(now_ms, request.name)
         case Meter(), "power_limit":
             return machine.keep(now_ms, "power_limit", float(str(said.get("power_w", 0))))

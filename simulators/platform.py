@@ -55,6 +55,16 @@ class Told:
     sequence: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mistakes:
+    """What is wrong on a bill: lines missing or too much, other amounts, refunds that nobody knows of."""
+
+    missing: frozenset[str] = frozenset()
+    extra: tuple[Payment, ...] = ()
+    amounts: Mapping[str, int] = field(default_factory=dict)
+    refunded: frozenset[str] = frozenset()
+
+
 @dataclass(kw_only=True, slots=True)
 class PaymentPlatform:
     """The platform and its ledger: `payments` by number, `told` in the order of arrival.
@@ -71,6 +81,8 @@ class PaymentPlatform:
     answers: deque[int] = field(default_factory=deque)
     statuses: dict[str, Counter[int]] = field(default_factory=dict)  # of the hub's answers
     badly_signed: int = 0
+    mistakes: Mistakes = field(default_factory=Mistakes)
+    asked_days: list[str] = field(default_factory=list)  # whose bills the hub asked for
     _sent: int = 0
 
     def pay(self, building: str, room: str, amount_fen: int) -> Payment:
@@ -120,16 +132,34 @@ class PaymentPlatform:
             for place, payment in enumerate(lines):
                 tasks.create_task(line(payment), name=f"notice {place}")
 
-    def bill(self) -> str:
-        """Every payment as the platform's bill: number, amount, state."""
-        rows = [f"{one.number},{one.amount_fen},{one.state}" for one in self.payments.values()]
-        return "\n".join(["number,amount_fen,state", *rows]) + "\n"
+    def billed(self, since_ms: int, until_ms: int) -> list[Payment]:
+        """What stands on its bill of these times, with the mistakes it is told to make."""
+        wrong = self.mistakes
+        found = {
+            one.number: one
+            for one in (*self.payments.values(), *wrong.extra)
+            if since_ms <= one.paid_ms < until_ms and one.number not in wrong.missing
+        }
+        for number in wrong.amounts.keys() & found.keys():
+            found[number] = replace(found[number], amount_fen=wrong.amounts[number])
+        for number in wrong.refunded & found.keys():
+            found[number] = replace(found[number], state="refunded")
+        return sorted(found.values(), key=lambda one: one.number)
+
+    def bill(self, since_ms: int = 0, until_ms: int = 2**53) -> str:
+        """The same as the file that it publishes."""
+        rows = [
+            f"{one.number},{one.amount_fen},{one.state},{one.paid_ms}"
+            for one in self.billed(since_ms, until_ms)
+        ]
+        return "\n".join(["number,amount_fen,state,paid_ms", *rows]) + "\n"
 
     def app(self) -> FastAPI:
-        """The platform's own addresses: `/callbacks` and `/orders`."""
+        """The platform's own addresses: `/callbacks`, `/orders` and `/bill`."""
         app = FastAPI(openapi_url=None)
         app.add_api_route("/callbacks", self._take, methods=["POST"])
         app.add_api_route("/orders", self._list, methods=["GET"])
+        app.add_api_route("/bill", self._bill, methods=["GET"])
         return app
 
     async def _take(self, request: Request) -> Response:
@@ -143,22 +173,39 @@ class PaymentPlatform:
         return Response("success" if status == 200 else "", status_code=status)
 
     async def _list(self, request: Request) -> Response:
-        target = f"GET {request.url.path}?{request.url.query}"
-        if not self._is_signed(request.headers, target.encode()):
-            self.badly_signed += 1
+        if not self._is_asked_well(request):
             return Response(status_code=401)
         since_ms = int(request.query_params["since_ms"])
-        after = request.query_params.get("after", "")
-        found = [
-            one
-            for one in sorted(self.payments.values(), key=lambda one: one.number)
-            if one.paid_ms >= since_ms and one.number > after
+        found = sorted(self.payments.values(), key=lambda one: one.number)
+        page, following = _page([one for one in found if one.paid_ms >= since_ms], request)
+        orders = [{"order": self._order(one), "state": one.state} for one in page]
+        return self._answer({"orders": orders, "next": following})
+
+    async def _bill(self, request: Request) -> Response:
+        if not self._is_asked_well(request):
+            return Response(status_code=401)
+        asked = request.query_params
+        self.asked_days.append(asked["day"])
+        found = self.billed(int(asked["since_ms"]), int(asked["until_ms"]))
+        page, following = _page(found, request)
+        lines = [
+            {
+                "number": one.number,
+                "amount_fen": one.amount_fen,
+                "state": one.state,
+                "paid_ms": one.paid_ms,
+            }
+            for one in page
         ]
-        page = found[:PAGE]
-        content = {
-            "orders": [{"order": self._order(one), "state": one.state} for one in page],
-            "next": page[-1].number if len(found) > PAGE else None,
-        }
+        return self._answer({"day": asked["day"], "lines": lines, "next": following})
+
+    def _is_asked_well(self, request: Request) -> bool:
+        target = f"GET {request.url.path}?{request.url.query}"
+        good = self._is_signed(request.headers, target.encode())
+        self.badly_signed += not good
+        return good
+
+    def _answer(self, content: object) -> Response:
         body = json.dumps(content, ensure_ascii=False).encode()
         self._sent += 1
         return Response(body, headers=self.seal(f"list_{self._sent}", body))
@@ -195,6 +242,13 @@ class PaymentPlatform:
         fresh = abs(int(time) - self.clock.now_ms() / 1000) <= 300
         right = f"v1,{self._sign(id, time, body)}"
         return fresh and right in headers.get("webhook-signature", "").split()
+
+
+def _page(found: list[Payment], request: Request) -> tuple[list[Payment], str | None]:
+    """Those after the one that the hub has seen last, and where the next page begins."""
+    after = request.query_params.get("after", "")
+    left = [one for one in found if one.number > after]
+    return left[:PAGE], left[PAGE - 1].number if len(left) > PAGE else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,6 +13,7 @@ from simulators.desks import Desk
 from simulators.faults import DeviceFaults, Fault, FaultKind
 from simulators.ledger import Deed, Diary
 from simulators.machine import Machine
+from simulators.meter import Meter
 from simulators.modbus_wire import MAKERS_WRITE, READ_FUNCTIONS
 from simulators.registers import (
     ILLEGAL_ADDRESS,
@@ -29,6 +30,13 @@ _ON, _OFF, _TOGGLE = 0xFF00, 0x0000, 0x5500
 _ALL, _TOGGLE_ALL, _FLASH_ON, _FLASH_OFF, _FLASH_UNIT_MS = 0x00FF, 0x01FF, 0x0200, 0x0400, 100
 _WRITABLE = {"u16": ">H", "s16": ">h", "u32": ">I", "s32": ">i", "float32": ">f"}
 TURNAROUND_MS = 40.0
+_REBOOT_MS = 2_000
+# What of a purchase is gone again: money, count.
+_LOSES = {
+    Conduct.COUNTS_ONLY: (True, False),
+    Conduct.CREDITS_ONLY: (False, True),
+    Conduct.FORGETS: (True, True),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,9 +70,12 @@ class Slave:
         self._faults = faults
         self._desk = desk
         self._frozen: tuple[Fault, Mapping[str, Value]] | None = None
+        self._dark_until_ms = 0
 
     def answer(self, pdu: bytes, now_ms: int) -> Answer | None:
         """The answer to a request of this unit; None when the device is silent."""
+        if now_ms < self._dark_until_ms:
+            return None
         fault = self._faults.next(now_ms) if self._faults else None
         if fault is not None:
             self._diary.record(now_ms, Deed.FAULT, {"kind": fault.kind.value})
@@ -88,7 +99,18 @@ class Slave:
         if conduct is Conduct.ONLY_ANSWERS:
             return Answer(unit=self.unit, pdu=_echo(pdu))
         answer = self._answer(pdu, now_ms, None)
+        if isinstance(self.machine, Meter) and conduct in _LOSES:
+            money, count = _LOSES[conduct]
+            self.machine.lose(now_ms, money=money, count=count)
+        return self._said(answer, pdu, now_ms, conduct)
+
+    def _said(self, answer: Answer, pdu: bytes, now_ms: int, conduct: Conduct) -> Answer | None:
+        """What is heard of the answer to a write that was obeyed."""
         match conduct:
+            case Conduct.REBOOTS | Conduct.FORGETS:
+                self._dark_until_ms = now_ms + _REBOOT_MS
+                self._diary.record(now_ms, Deed.REBOOTED)
+                return None
             case Conduct.ONLY_DOES:
                 return None
             case Conduct.ANSWERS_LATE:

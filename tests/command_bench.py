@@ -149,7 +149,9 @@ class Site:
         machines: int = 1,
         rules: SafetyRules = RULES,
         place: Path | str = "",
+        start_ms: int = NOW_MS,
     ) -> None:
+        self._start_ms = start_ms
         names = [f"gate-{number}" for number in range(1, machines + 1)]
         self.place = place or folder / "ledger.db"
         self.rules = rules
@@ -168,7 +170,7 @@ class Site:
     def clock(self) -> JumpingClock:
         if self._clock is None:
             loop = asyncio.get_running_loop()
-            self._clock = JumpingClock(VirtualClock(start_ms=NOW_MS, loop=loop))
+            self._clock = JumpingClock(VirtualClock(start_ms=self._start_ms, loop=loop))
         return self._clock
 
     @asynccontextmanager

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ class HubProcess:
 
     folder: Path
     process: subprocess.Popen[bytes] | None = None
+    environment: Callable[[], Mapping[str, str]] = dict
 
     @property
     def data(self) -> Path:
@@ -47,7 +48,7 @@ class HubProcess:
             str(self.folder),
             *options,
         ]
-        environment = dict(os.environ)
+        environment = {**os.environ, **self.environment()}
         if "[api]" not in self._hub_file:  # or hubs of tests side by side would want one port
             environment["DORMHUB_API__LISTEN"] = ""
         self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)

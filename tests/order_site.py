@@ -40,6 +40,7 @@ PLATFORMS = {
         "callback_url": "http://127.0.0.1/callbacks",
         "callback_answer": "success",
         "list_url": "http://127.0.0.1/orders",
+        "bill_url": "http://127.0.0.1/bill",
     },
     "gateway": {
         "form": "alipay",

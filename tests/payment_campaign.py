@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import sys
 import tempfile
 import time
@@ -17,6 +18,8 @@ from statistics import quantiles
 from tests.payment_judge import complaints, told
 from tests.payment_town import Aftermath, Plan, all_orders, campaign
 
+_METER = re.compile(r"meter-\d+")
+
 
 def main() -> None:
     """The command's entry point."""
@@ -25,6 +28,7 @@ def main() -> None:
     add("--orders", type=int, default=10_000)
     add("--meters", type=int, default=200)
     add("--kills", type=int, default=12)
+    add("--cuts", type=int, default=0, help="power cuts of the hub's box; needs a C compiler")
     add("--pace", type=float, default=50.0, help="payments a second")
     add("--delivery-s", type=int, default=300, help="how long an order may wait for its meter")
     add("--seed", type=int, default=1)
@@ -39,6 +43,7 @@ def main() -> None:
         delivery_s=options.delivery_s,
         seed=options.seed,
         rough=not options.calm,
+        cuts=options.cuts,
     )
     with tempfile.TemporaryDirectory() as folder:
         sys.exit(1 if _run(options.folder or Path(folder), plan) else 0)
@@ -49,9 +54,15 @@ def _run(folder: Path, plan: Plan) -> int:
     began_s = time.monotonic()
     after = asyncio.run(campaign(folder, plan))
     print(f"{plan}: {time.monotonic() - began_s:.0f} s")
-    print(f"{dict(told(after))}, {after.resolved} found out by a person, {after.lost} answers lost")
-    cuts = quantiles(after.answers_s, n=100)
-    print(f"{len(after.answers_s)} answers: p50 {cuts[49]:.3f} s, p99 {cuts[98]:.3f} s")
+    teller = after.teller
+    print(f"{dict(told(after))}, {after.resolved} found out by a person")
+    print(
+        f"{teller.repeated} notices were repeated, {teller.concurrent} at the same time, "
+        f"{teller.overtaken} out of order; {teller.lost} answers lost, "
+        f"{after.unwritten} writes lost with the power"
+    )
+    cuts = quantiles(teller.answers_s, n=100)
+    print(f"{len(teller.answers_s)} answers: p50 {cuts[49]:.3f} s, p99 {cuts[98]:.3f} s")
     for (state, reason), number in sorted(_reasons(after).items()):
         print(f"  {number:6} {state} {reason}")
     wrong = complaints(after)
@@ -60,7 +71,11 @@ def _run(folder: Path, plan: Plan) -> int:
 
 
 def _reasons(after: Aftermath) -> Counter[tuple[str, str]]:
-    return Counter((str(order.state), order.reason) for order in all_orders(after.data))
+    """How many orders came to which end, whichever meters they were of."""
+    return Counter(
+        (str(order.state), _METER.sub("the meter", order.reason))
+        for order in all_orders(after.data)
+    )
 
 
 if __name__ == "__main__":

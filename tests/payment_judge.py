@@ -18,7 +18,7 @@ def complaints(after: Aftermath) -> list[str]:
     """Every promise that was broken, in words; empty when none was."""
     known = all_orders(after.data)
     return [
-        *after.contradictions,
+        *after.teller.contradictions,
         *_forgotten(after, known),
         *_uncredited(after, known),
         *_unbooked(after, known),
@@ -28,7 +28,7 @@ def complaints(after: Aftermath) -> list[str]:
 def _forgotten(after: Aftermath, known: list[Order]) -> Iterator[str]:
     """What was acknowledged to the platform and is not there, or is not as it was paid."""
     by_number = {order.number: order for order in known}
-    for number, id in after.taken.items():
+    for number, id in after.teller.taken.items():
         order = by_number.get(number)
         if order is None or order.id != id:
             yield f"{number} was taken as {id}, the hub knows {order}"
@@ -43,7 +43,7 @@ def _forgotten(after: Aftermath, known: list[Order]) -> Iterator[str]:
 
 def _uncredited(after: Aftermath, known: list[Order]) -> Iterator[str]:
     """Each meter has exactly what was delivered to it, and order by order too."""
-    credited = Counter(after.credits())
+    credited = after.credits()
     sums, delivered = Counter[str](), Counter[str]()
     for (device, fen), times in credited.items():
         sums[device] += fen * times

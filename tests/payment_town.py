@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import random
+import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -26,29 +29,30 @@ from hub.config import load_config
 from hub.ledger import open_reader
 from simulators.campus import Campus, Play, playing
 from simulators.conduct import Bearing, Conduct
-from simulators.faults import FaultKind
 from simulators.ledger import Deed, Ledger, read_ledger
 from simulators.links import free_ports, site_toml
 from simulators.platform import Payment, PaymentPlatform
 from tests.hub_process import HubProcess
+from tests.powercut.box import Box
 
 PLATFORM = "campus-pay"
 METERS_A_LINK = 8
 BATCH_S = 0.5
 LOOK_S = 0.5
 SETTLE_S = 600.0  # a bound, not a wish: it is over when nothing is open any more
-FAULT_RATE = 0.02
-# A count that stands still is no lie that a count can uncover; see docs/decisions/031-delivery.md.
-FAULTS = tuple(kind for kind in FaultKind if kind not in (FaultKind.FROZEN, FaultKind.SILENCE))
+FAULT_RATE = 0.01
+# The first meters lie for ever, each in its own way.
+LIARS = (Conduct.ONLY_ANSWERS, Conduct.COUNTS_ONLY, Conduct.CREDITS_ONLY)
 _SECRET = b"the campus platform's own secret"
 _PAGE = 1_000
 _DARK = 0.2  # so often a bus has no power
+_MONEY = re.compile(f'"({Deed.CREDITED}|{Deed.LOST})"')
 _OPEN = (OrderState.ACCEPTED, OrderState.DELIVERING, OrderState.UNKNOWN)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """How large a campaign is; `pace` is payments a second."""
+    """How large a campaign is; `pace` is payments a second, `cuts` are power cuts beside the kills."""
 
     orders: int
     meters: int
@@ -57,6 +61,7 @@ class Plan:
     delivery_s: int
     seed: int
     rough: bool = True
+    cuts: int = 0
 
 
 @dataclass(kw_only=True, slots=True)
@@ -67,31 +72,59 @@ class Aftermath:
     platform: PaymentPlatform
     data: Path
     deeds: Path
-    taken: Mapping[str, str]  # number: the order's id, as the hub said
-    contradictions: Sequence[str]
+    teller: Teller
     resolved: int
-    lost: int  # answers to the platform
-    answers_s: Sequence[float]  # how long the hub took for each that it gave
+    unwritten: int  # writes that power cuts took
 
-    def credits(self) -> list[tuple[str, int]]:
-        """Every credit in the meters' own ledger: device and fen."""
+    def credits(self) -> Counter[tuple[str, int]]:
+        """What came on the meters and stayed, by their own ledger: how often, by device and fen."""
         with self.deeds.open(encoding="utf-8") as lines:
-            entries = read_ledger(line for line in lines if f'"{Deed.CREDITED}"' in line)
-        return [(entry.device, int(entry.values["fen"])) for entry in entries]
+            entries = read_ledger(line for line in lines if _MONEY.search(line))
+        kept = Counter[tuple[str, int]]()
+        for entry in entries:
+            kept[entry.device, int(entry.values["fen"])] += 1 if entry.deed is Deed.CREDITED else -1
+        return +kept
 
 
 @dataclass(kw_only=True, slots=True)
 class Teller:
-    """The platform's way to the hub, and what it was told; lost answers are asked for again."""
+    """The platform's way to the hub, and what it was told; lost answers are asked for again.
+
+    `repeated` notices had gone before, `concurrent` ones while another of their order was on its way,
+    `overtaken` ones after that of a later payment.
+    """
 
     http: httpx2.AsyncClient
-    taken: dict[str, str] = field(default_factory=dict)
+    taken: dict[str, str] = field(default_factory=dict)  # number: the order's id, as the hub said
     contradictions: list[str] = field(default_factory=list)
-    lost: int = 0
-    answers_s: list[float] = field(default_factory=list)
+    lost: int = 0  # answers
+    answers_s: list[float] = field(default_factory=list)  # how long each took that was given
+    repeated: int = 0
+    concurrent: int = 0
+    overtaken: int = 0
+    _told: set[str] = field(default_factory=set)
+    _newest: str = ""
+    _under_way: Counter[str] = field(default_factory=Counter)
 
     async def tell(self, headers: Mapping[str, str], body: bytes) -> int:
         """One notice; the answer's status, 0 when none came."""
+        number = str(json.loads(body)["number"])
+        self._count(number)
+        self._under_way[number] += 1
+        try:
+            return await self._tell(headers, body)
+        finally:
+            self._under_way[number] -= 1
+
+    def _count(self, number: str) -> None:
+        is_first = number not in self._told
+        self.repeated += not is_first
+        self.concurrent += self._under_way[number] > 0
+        self.overtaken += is_first and number < self._newest
+        self._told.add(number)
+        self._newest = max(self._newest, number)
+
+    async def _tell(self, headers: Mapping[str, str], body: bytes) -> int:
         began_s = time.monotonic()
         try:
             answer = await self.http.post("/v1/orders", headers=dict(headers), content=body)
@@ -142,16 +175,20 @@ async def campaign(folder: Path, plan: Plan) -> Aftermath:
     """Pay, and kill the hub so often meanwhile; returns when nothing is open any more."""
     config = write_town(folder / "config", plan)
     hub, deeds = HubProcess(folder=config), folder / "deeds.jsonl"
+    box = Box(hub.data, folder / "disk") if plan.cuts else None
+    if box is not None:
+        hub.environment = lambda: box.environment
     chance = random.Random(plan.seed)
     platform = PaymentPlatform(clock=SystemClock(plan.seed), secret=_SECRET)
     rate = FAULT_RATE if plan.rough else 0.0
-    play = Play(seed=plan.seed, speed=0, fault_rate=rate, fault_kinds=FAULTS)
+    play = Play(seed=plan.seed, speed=0, fault_rate=rate)
     with deeds.open("w", encoding="utf-8") as file:
         campus = Campus(load_site(config), play, ledger=Ledger(file))
         async with playing(campus), _serving(hub):
             async with _http(hub, timeout_s=10.0) as http:
                 teller, desk = Teller(http=http), Desk(hub=hub, campus=campus)
-                await _pay_and_kill(hub, campus, (platform, teller, desk), plan, chance)
+                strikes = Strikes(hub=hub, box=box, plan=plan, chance=chance)
+                await _pay_and_strike(strikes, campus, (platform, teller, desk))
             assert await asyncio.to_thread(hub.stop) == 0, hub.log
         campus.ledger.flush()
     return Aftermath(
@@ -159,30 +196,52 @@ async def campaign(folder: Path, plan: Plan) -> Aftermath:
         platform=platform,
         data=hub.data,
         deeds=deeds,
-        taken=teller.taken,
-        contradictions=teller.contradictions,
+        teller=teller,
         resolved=desk.resolved,
-        lost=teller.lost,
-        answers_s=teller.answers_s,
+        unwritten=box.lost if box else 0,
     )
 
 
-async def _pay_and_kill(
-    hub: HubProcess,
-    campus: Campus,
-    people: tuple[PaymentPlatform, Teller, Desk],
-    plan: Plan,
-    chance: random.Random,
+@dataclass(kw_only=True, slots=True)
+class Strikes:
+    """What happens to the hub's process, and to its power, while rooms pay."""
+
+    hub: HubProcess
+    box: Box | None
+    plan: Plan
+    chance: random.Random
+
+    async def run(self) -> None:
+        """Kills and power cuts, mixed, one after another; each time the hub starts again."""
+        plan, number = self.plan, self.plan.kills + self.plan.cuts
+        cuts = set(self.chance.sample(range(number), plan.cuts))
+        for place in range(number):
+            pause_s = 2 * plan.orders / plan.pace / number
+            await asyncio.sleep(self.chance.uniform(0.3, max(0.6, pause_s - 0.3)))
+            await asyncio.to_thread(self._strike, place in cuts)
+
+    def _strike(self, is_cut: bool) -> None:
+        hub = self.hub
+        assert hub.process is not None
+        assert hub.process.poll() is None, hub.log[-4_000:]  # it never ends by itself
+        hub.kill()
+        if self.box is not None and is_cut:
+            self.box.cut(self.chance)
+        elif self.box is not None:
+            self.box.killed()
+        hub.launch()
+
+
+async def _pay_and_strike(
+    strikes: Strikes, campus: Campus, people: tuple[PaymentPlatform, Teller, Desk]
 ) -> None:
     platform, teller, desk = people
+    hub, plan, chance = strikes.hub, strikes.plan, strikes.chance
     async with asyncio.timeout(None) as bound, asyncio.TaskGroup() as tasks:
         looking = tasks.create_task(desk.run(), name="desk")
         weather = tasks.create_task(_weather(campus, chance, plan), name="weather")
         paying = tasks.create_task(_pay(platform, teller, plan), name="paying")
-        lasts_s = plan.orders / plan.pace
-        for _ in range(plan.kills):
-            await asyncio.sleep(chance.uniform(0.3, 2 * lasts_s / plan.kills - 0.3))
-            await _kill_and_launch(hub)
+        await strikes.run()
         await paying
         bound.reschedule(asyncio.get_running_loop().time() + SETTLE_S)
         await _until_settled(hub, teller)
@@ -220,10 +279,10 @@ async def _notify_all(
 async def _weather(campus: Campus, chance: random.Random, plan: Plan) -> None:
     """Meters behave badly for a while, one lies always, one or another bus loses its power."""
     devices, buses = list(campus.machines), list(campus.buses.values())
-    liar = Bearing(device=devices[0], conduct=Conduct.ONLY_ANSWERS)
+    liars = [Bearing(device=one, conduct=c) for one, c in zip(devices, LIARS, strict=False)]
     while plan.rough:
         campus.faults.bearings[:] = [
-            liar,
+            *liars,
             *(
                 Bearing(device=device, conduct=chance.choice(list(Conduct)))
                 for device in chance.sample(devices, len(devices) // 2)
@@ -269,10 +328,12 @@ class Desk:
 
     def _note(self) -> None:
         """The meters' memory is long; the ledger in this process is not."""
-        self.credited |= {
-            (entry.device, entry.values["fen"])
-            for entry in self.campus.ledger.entries(deed=Deed.CREDITED)
-        }
+        for entry in self.campus.ledger.entries():
+            place = (entry.device, entry.values.get("fen", 0))
+            if entry.deed is Deed.CREDITED:
+                self.credited.add(place)
+            elif entry.deed is Deed.LOST:
+                self.credited.discard(place)
 
     def _is_done(self, row: CommandRow) -> bool:
         self._note()
@@ -309,13 +370,6 @@ async def _serving(hub: HubProcess) -> AsyncIterator[None]:
     finally:
         if hub.process is not None and hub.process.poll() is None:
             hub.kill()
-
-
-async def _kill_and_launch(hub: HubProcess) -> None:
-    assert hub.process is not None
-    assert hub.process.poll() is None, hub.log[-4_000:]  # it never ends by itself
-    hub.kill()
-    hub.launch()
 
 
 def _http(hub: HubProcess, *, timeout_s: float) -> httpx2.AsyncClient:

@@ -34,6 +34,9 @@ lane_light = {}
 fire_alarm = {}
 relay_8 = {}
 purchase_count = {}
+credit_money = {}
+energy_import = {}
+voltage_l1 = {}
 [commands.cut]
 meaning = "open the relay"
 confirm = [{ point = "relay_closed", equals = false }]
@@ -89,7 +92,12 @@ repeat = "safe"
 meaning = "money on the meter, once for each purchase count"
 arguments.amount = { type = "int", unit = "fen", minimum = 1, maximum = 100000 }
 arguments.count = { type = "int", from_point = "purchase_count", plus = 1, minimum = 1, maximum = 65535 }
-confirm = [{ point = "purchase_count", equals = "@count" }]
+arguments.balance = { type = "int", unit = "fen", maximum = 1000000, from_point = "credit_money" }
+arguments.energy = { type = "int", unit = "Wh", maximum = 1000000, from_point = "energy_import" }
+confirm = [
+    { point = "purchase_count", equals = "@count" },
+    { point = "credit_money", rises = "@amount", from = "@balance", used = "@energy", alive = "voltage_l1" },
+]
 repeat = "verify"
 hazard = "credit"
 deadline_s = 120
@@ -111,6 +119,28 @@ class Behaviour(StrEnum):
     SLOW = "slow"  # acknowledges at once, does it seconds later
     REFUSES = "refuses"
     AWAY = "away"  # not one byte gets through
+    COUNTS = "counts"  # acknowledges, counts the purchase, and puts no money on
+    PAYS = "pays"  # acknowledges, puts the money on, and does not count it
+    ANOTHER = "another"  # hears nothing, while another hand puts other money on
+    FORGETS = "forgets"  # does it, starts anew without a word, and knows nothing of it
+
+
+SILENTLY = (
+    Behaviour.SILENT,
+    Behaviour.MUTE,
+    Behaviour.LATE,
+    Behaviour.FOREIGN,
+    Behaviour.FORGETS,
+    Behaviour.ANOTHER,
+)
+UNDONE = (
+    Behaviour.SILENT,
+    Behaviour.LIES,
+    Behaviour.SLOW,
+    Behaviour.FORGETS,
+    Behaviour.ANOTHER,
+)
+ANOTHERS_FEN = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,6 +163,8 @@ class Machine:
     effects: list[Effect] = field(default_factory=list)
     tries: list[tuple[Command, float]] = field(default_factory=list)
     is_mute: bool = False  # gives no readings
+    frozen: dict[str, Value] | None = None  # what its display shows for ever
+    readings: int = 0
     latency_s: float = LATENCY_S
 
     def __post_init__(self) -> None:
@@ -145,13 +177,34 @@ class Machine:
             "relay_8": False,
             "fire_alarm": False,
             "purchase_count": 7,
+            "credit_money": 2_000,
+            "energy_import": 5_000,
             **self.state,
         }
 
     def behaviour(self) -> Behaviour:
         return self.script.pop(0) if len(self.script) > 1 else self.script[0]
 
-    def do(self, command: Command, at_s: float) -> None:
+    def use(self, wh: int, fen: int) -> None:
+        """What somebody uses is deducted."""
+        self.state["energy_import"] = int(self.state["energy_import"]) + wh
+        self.state["credit_money"] = int(self.state["credit_money"]) - fen
+
+    def buy(self, fen: int) -> None:
+        """Another hand puts money on."""
+        self.state["purchase_count"] = int(self.state["purchase_count"]) + 1
+        self.state["credit_money"] = int(self.state["credit_money"]) + fen
+
+    def show(self) -> dict[str, Value]:
+        """What a reading says now; the voltage of a display that lives never stands still."""
+        self.readings += 1
+        return self.frozen or {**self.state, "voltage_l1": 230.0 + self.readings % 10 / 10}
+
+    def freeze(self) -> None:
+        """From now on its display stands still."""
+        self.frozen = self.show()
+
+    def do(self, command: Command, at_s: float, behaviour: Behaviour = Behaviour.WORKS) -> None:
         """Change as told, and write it down; a meter takes each purchase count once."""
         count = command.arguments.get("count")
         if command.spec.name == "credit" and count != int(self.state["purchase_count"]) + 1:
@@ -164,11 +217,16 @@ class Machine:
             "light": {"lane_light": True},
             "dim": {"lane_light": True},
             "start": {"relay_8": True},
-            "credit": {"purchase_count": count or 0},
+            "credit": self._credited(command, behaviour),
         }
         self.state.update(changes.get(command.spec.name, {}))
         effect = Effect(device=self.name, command=command.id, name=command.spec.name, at_s=at_s)
         self.effects.append(effect)
+
+    def _credited(self, command: Command, behaviour: Behaviour) -> dict[str, Value]:
+        fen = int(command.arguments.get("amount", 0)) * (behaviour is not Behaviour.COUNTS)
+        count = int(self.state["purchase_count"]) + (behaviour is not Behaviour.PAYS)
+        return {"purchase_count": count, "credit_money": int(self.state["credit_money"]) + fen}
 
 
 class ScriptedDriver:
@@ -213,7 +271,7 @@ class ScriptedDriver:
         if host is None or machine.is_mute:
             return
         await host.clock.sleep(machine.latency_s)
-        await host.publish([said(device, host.clock, **machine.state)])
+        await host.publish([said(device, host.clock, **machine.show())])
 
     async def _behave(
         self, behaviour: Behaviour, machine: Machine, command: Command, host: Host
@@ -224,19 +282,16 @@ class ScriptedDriver:
         nothing = Outcome(answer=Answer.SILENT, reason="no answer", frames=(frame,))
         if behaviour is Behaviour.REFUSES:
             return Outcome(answer=Answer.REFUSED, reason="busy", frames=(frame,))
-        if behaviour not in (Behaviour.SILENT, Behaviour.LIES, Behaviour.SLOW):
-            machine.do(command, clock.monotonic_s())
+        if behaviour not in UNDONE:
+            machine.do(command, clock.monotonic_s(), behaviour)
+        if behaviour is Behaviour.ANOTHER:
+            machine.buy(ANOTHERS_FEN)
         if behaviour in (Behaviour.LATE, Behaviour.TWICE, Behaviour.FOREIGN):
             name = "0" * 26 if behaviour is Behaviour.FOREIGN else command.id
             self._later(self._acknowledge(host, machine.name, name))
         if behaviour is Behaviour.SLOW:
             self._later(self._do_late(machine, command, clock))
-        if behaviour in (
-            Behaviour.SILENT,
-            Behaviour.MUTE,
-            Behaviour.LATE,
-            Behaviour.FOREIGN,
-        ):
+        if behaviour in SILENTLY:
             await clock.sleep(ANSWER_TIMEOUT_S)
             return nothing
         return answered

@@ -28,7 +28,13 @@ CREDIT: dict[str, object] = {
 }
 CREDENTIAL: dict[str, object] = {"kind": "password", "devices": ["washer-1"]}
 BINDING: dict[str, object] = {"device": "meter-1", "building": "B1", "room": "101", "from_ms": 1}
+ACCOUNT = "/v1/accounts/B1/101/electricity"
 KEY: dict[str, object] = {"name": "new", "role": "viewer"}
+LEAVING: dict[str, object] = {"building": "B1", "room": "101", "reason": "left"}
+MOVING = LEAVING | {"to_building": "B1", "to_room": "102"}
+GIVEN = LEAVING | {"number": "1", "amount_fen": 1}
+REASON: dict[str, object] = {"reason": "so"}
+WORD = REASON | {"device": "meter-1", "counter": 1}
 
 # method, route, who may, an example's path and body
 ROUTES: list[tuple[str, str, frozenset[Role], str, dict[str, object] | None]] = [
@@ -91,13 +97,106 @@ ROUTES: list[tuple[str, str, frozenset[Role], str, dict[str, object] | None]] = 
     ("GET", "/v1/room/use", ROOM, "", None),
     ("GET", "/v1/room/alerts", ROOM, "", None),
     ("PUT", "/v1/room/alerts", ROOM, "", {"muted": ["low_balance"]}),
+    ("GET", "/v1/use/ranking", ALL, "", None),
+    ("GET", "/v1/sharing", RESOLVERS, "/v1/sharing?building=B1&month=2026-10", None),
+    ("POST", "/v1/sharing", RESOLVERS, "", {"building": "B1", "month": "2026-10"}),
+    ("GET", "/v1/orders", RESOLVERS, "", None),
+    (
+        "GET",
+        "/v1/orders/{platform}/{number}/history",
+        RESOLVERS,
+        "/v1/orders/campus-pay/1/history",
+        ("GET", "/v1/reconciliation/runs", RESOLVERS, "", None),
+        ("POST", "/v1/reconciliation/runs", RESOLVERS, "", {"day": "2026-11-22"}),
+        ("GET", "/v1/reconciliation/differences", RESOLVERS, "", None),
+        ("GET", "/v1/reconciliation/differences.csv", RESOLVERS, "", None),
+        (
+            "GET",
+            "/v1/reconciliation/differences/{difference}",
+            RESOLVERS,
+            f"/v1/reconciliation/differences/{ID}",
+            None,
+        ),
+        (
+            "POST",
+            "/v1/orders/{platform}/{number}/resolve",
+            RESOLVERS,
+            "/v1/orders/campus-pay/1/resolve",
+            {"outcome": "done", "note": "its display"},
+        ),
+        ("GET", "/v1/callbacks", RESOLVERS, "", None),
+        ("POST", "/v1/callbacks/{word}/again", RESOLVERS, f"/v1/callbacks/{ID}-1/again", None),
+        ("POST", "/v1/platforms/{platform}/ask", RESOLVERS, "/v1/platforms/campus-pay/ask", None),
+        ("GET", "/v1/accounts", RESOLVERS, "", None),
+        ("GET", "/v1/accounts/{building}/{room}/{utility}", RESOLVERS, ACCOUNT, None),
+        (
+            "GET",
+            "/v1/accounts/{building}/{room}/{utility}/statement",
+            RESOLVERS,
+            f"{ACCOUNT}/statement",
+            None,
+        ),
+        (
+            "POST",
+            "/v1/accounts/{building}/{room}/{utility}/corrections",
+            RESOLVERS,
+            f"{ACCOUNT}/corrections",
+            {"amount": 1, "reason": "a mistake"},
+        ),
+        ("GET", "/v1/transactions", RESOLVERS, "", None),
+        ("GET", "/v1/meterings/held", RESOLVERS, "", None),
+        (
+            "POST",
+            "/v1/meterings/{binding}/release",
+            RESOLVERS,
+            f"/v1/meterings/{ID}/release",
+            {"counter": 1, "reason": "seen"},
+        ),
+        ("POST", "/v1/books/check", RESOLVERS, "", None),
+        ("GET", "/v1/prices", RESOLVERS, "", None),
+        ("POST", "/v1/prices", RESOLVERS, "", {"from_day": "2030-01-01", "yuan": "0.5"}),
+        ("POST", "/v1/allowance", RESOLVERS, "", None),
+        ("POST", "/v1/settlements", RESOLVERS, "", LEAVING),
+        ("POST", "/v1/transfers", RESOLVERS, "", MOVING),
+        ("POST", "/v1/credits", RESOLVERS, "", GIVEN),
+        (
+            "POST",
+            "/v1/rooms/{building}/{room}/reopen",
+            RESOLVERS,
+            "/v1/rooms/B1/101/reopen",
+            REASON,
+        ),
+        ("GET", "/v1/jobs", RESOLVERS, "", None),
+        ("GET", "/v1/jobs/{job}", RESOLVERS, f"/v1/jobs/{ID}", None),
+        ("POST", "/v1/jobs/{job}/word", RESOLVERS, f"/v1/jobs/{ID}/word", WORD),
+        ("POST", "/v1/jobs/{job}/resume", RESOLVERS, f"/v1/jobs/{ID}/resume", None),
+        ("POST", "/v1/jobs/{job}/cancel", RESOLVERS, f"/v1/jobs/{ID}/cancel", REASON),
+        ("POST", "/v1/jobs/{job}/paid", RESOLVERS, f"/v1/jobs/{ID}/paid", REASON),
+        ("GET", "/v1/jobs/{job}/sheet", RESOLVERS, f"/v1/jobs/{ID}/sheet", None),
+        ("GET", "/v1/jobs/{job}/sheet.csv", RESOLVERS, f"/v1/jobs/{ID}/sheet.csv", None),
+        "/v1/reconciliation/differences/{difference}/assign",
+        RESOLVERS,
+        f"/v1/reconciliation/differences/{ID}/assign",
+        {"owner": "ann"},
+    ),
+    (
+        "POST",
+        "/v1/reconciliation/differences/{difference}/end",
+        RESOLVERS,
+        f"/v1/reconciliation/differences/{ID}/end",
+        {"note": "paid back"},
+    ),
     ("GET", "/v1/audit", ADMIN, "", None),
     ("GET", "/v1/keys", ADMIN, "", None),
     ("POST", "/v1/keys", ADMIN, "", KEY),
     ("DELETE", "/v1/keys/{key}", ADMIN, f"/v1/keys/{ID}", None),
 ]
 # Not by key: by a payment platform's signature.
-SIGNED = [("POST", "/v1/orders"), ("POST", "/v1/orders/alipay/{platform}")]
+SIGNED = [
+    ("POST", "/v1/orders"),
+    ("POST", "/v1/orders/alipay/{platform}"),
+    ("GET", "/v1/orders/query"),
+]
 CASES = [
     pytest.param(method, path or route, role, role in allowed, body, id=f"{method} {route} {role}")
     for method, route, allowed, path, body in ROUTES

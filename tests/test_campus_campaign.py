@@ -34,8 +34,9 @@ async def test_what_is_paid_once_is_once_in_the_meter_and_one_credit_more_is_see
 async def test_killed_at_any_moment_each_meter_has_exactly_what_was_delivered(
     tmp_path: Path, seed: int
 ) -> None:
-    plan = Plan(orders=48, meters=8, kills=3, pace=6, delivery_s=15, seed=seed)
+    plan = Plan(orders=48, meters=8, kills=3, cuts=2, pace=6, delivery_s=15, seed=seed)
     after = await campaign(tmp_path, plan)
     print(f"{plan}: {dict(told(after))}, {after.resolved} found out by a person")
     assert complaints(after) == []
     assert told(after)[OrderState.DELIVERED] > 0
+    assert min(after.teller.repeated, after.teller.concurrent, after.teller.overtaken) > 0

@@ -36,6 +36,7 @@ class Desk:
         self.hub = hub
         self.alarms = Alarms(hub.clock)
         self.asked: list[tuple[str, str]] = []
+        self.serving = ""  # the meter of the room, where it was changed
         self.delivery = Delivery(
             ledger=hub.ledger,
             clock=hub.clock,
@@ -43,6 +44,7 @@ class Desk:
             registry=hub.control.registry,
             alarms=self.alarms,
             refresh=lambda link, device: self.asked.append((link, device)),
+            serving=lambda _room: self.serving,
         )
 
     @asynccontextmanager
@@ -119,24 +121,30 @@ def test_a_paid_order_is_credited_once_and_booked_into_the_meter(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "state", "effects"),
+    ("behaviour", "state", "fen"),
     [
-        (B.MUTE, OrderState.UNKNOWN, 1),  # the count alone does not say whose credit it was
-        (B.LATE, OrderState.DELIVERED, 1),
-        (B.SLOW, OrderState.DELIVERED, 1),
-        (B.TWICE, OrderState.DELIVERED, 1),
-        (B.FOREIGN, OrderState.UNKNOWN, 1),
+        (B.WORKS, OrderState.DELIVERED, 500),
+        (B.MUTE, OrderState.DELIVERED, 500),  # count and balance say whose credit it was
+        (B.LATE, OrderState.DELIVERED, 500),
+        (B.SLOW, OrderState.DELIVERED, 500),
+        (B.TWICE, OrderState.DELIVERED, 500),
+        (B.FOREIGN, OrderState.DELIVERED, 500),
+        (B.COUNTS, OrderState.UNKNOWN, 0),
+        (B.PAYS, OrderState.UNKNOWN, 500),
+        (B.ANOTHER, OrderState.UNKNOWN, 300),
         (B.LIES, OrderState.REFUND_DUE, 0),
         (B.SILENT, OrderState.REFUND_DUE, 0),
+        (B.FORGETS, OrderState.REFUND_DUE, 0),
         (B.REFUSES, OrderState.REFUND_DUE, 0),
         (B.AWAY, OrderState.REFUND_DUE, 0),
     ],
 )
 def test_however_the_meter_behaves_delivered_means_credited_once(
-    tmp_path: Path, behaviour: Behaviour, state: OrderState, effects: int
+    tmp_path: Path, behaviour: Behaviour, state: OrderState, fen: int
 ) -> None:
     site = Site(tmp_path)
-    site.machines["gate-1"].script = [behaviour]
+    machine = site.machines["gate-1"]
+    machine.script = [behaviour]
 
     async def scene(hub: Hub) -> None:
         async with Desk(hub).open() as desk:
@@ -144,7 +152,101 @@ def test_however_the_meter_behaves_delivered_means_credited_once(
             assert (await desk.until("1")).state is state
             in_meter = 500 * (state is OrderState.DELIVERED)
             assert await desk.balances() == (500 - in_meter, in_meter, 0)
-        assert len(site.machines["gate-1"].effects) == effects
+        assert machine.state["credit_money"] == 2_000 + fen
+
+    on_virtual_time(site, scene)
+
+
+def test_a_credit_that_was_forgotten_at_once_is_made_again_and_delivered_once(
+    tmp_path: Path,
+) -> None:
+    site = Site(tmp_path)
+    machine = site.machines["gate-1"]
+    machine.script = [B.FORGETS, B.WORKS]
+
+    async def scene(hub: Hub) -> None:
+        async with Desk(hub).open() as desk:
+            await desk.take("1")
+            assert (await desk.until("1")).state is OrderState.DELIVERED
+        assert machine.state["credit_money"] == 2_500
+
+    on_virtual_time(site, scene)
+
+
+def test_a_display_that_stands_still_gives_nothing_back_that_was_credited(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    machine = site.machines["gate-1"]
+    machine.script, machine.latency_s = [B.MUTE], 0.1
+
+    async def scene(hub: Hub) -> None:
+        async with Desk(hub).open() as desk:
+            await desk.take("1")
+            await hub.until(lambda: machine.effects, 30.0)
+            machine.state["credit_money"] = 2_000
+            machine.state["purchase_count"] = 7
+            machine.freeze()
+            order = await desk.until("1")
+            assert order.state is OrderState.UNKNOWN
+            assert order.reason == "what it shows stands still, and proves nothing"
+
+    on_virtual_time(site, scene)
+
+
+def test_a_meter_whose_display_stands_still_is_told_nothing(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    machine = site.machines["gate-1"]
+    machine.freeze()
+
+    async def scene(hub: Hub) -> None:
+        async with Desk(hub).open() as desk:
+            await desk.take("1")
+            assert (await desk.until("1")).state is OrderState.REFUND_DUE
+            assert machine.tries == []
+            machine.frozen = None
+            await desk.take("2")
+            assert (await desk.until("2")).state is OrderState.DELIVERED
+
+    on_virtual_time(site, scene)
+
+
+def test_a_wall_clock_that_was_set_back_does_not_keep_a_meter_from_being_sold_to(
+    tmp_path: Path,
+) -> None:
+    site = Site(tmp_path)
+
+    async def scene(hub: Hub) -> None:
+        async with Desk(hub).open() as desk:
+            await desk.take("1")
+            await desk.until("1")
+            site.clock.ahead_ms = -3_600_000
+            await desk.take("2", deadline_s=300.0)
+            assert (await desk.until("2")).state is OrderState.DELIVERED
+
+    on_virtual_time(site, scene)
+
+
+def test_an_earlier_credit_that_comes_through_meanwhile_does_not_pass_for_the_next(
+    tmp_path: Path,
+) -> None:
+    site = Site(tmp_path)
+    machine = site.machines["gate-1"]
+    machine.script = [B.SILENT]
+
+    async def scene(hub: Hub) -> None:
+        async with Desk(hub).open() as desk:
+            await desk.take("1", 500, deadline_s=15.0)
+            assert (await desk.until("1")).state is OrderState.REFUND_DUE
+            tries = len(machine.tries)
+            await desk.take("2", 700)
+            await hub.until(lambda: len(machine.tries) > tries, 30.0)
+            machine.buy(500)  # the first one's bytes lay on the way for so long
+            order = await desk.until("2")
+            assert order.state is OrderState.UNKNOWN
+            assert "has not risen by this amount" in order.reason
+            await desk.delivery.resolve(order, "fay", Resolution.NOT_DONE)
+            desk.delivery.heard(hub.store.readings[-1:])
+            await desk.until("1", OrderState.UNKNOWN)
+            assert await desk.balances() == (1_200, 0, 0)
 
     on_virtual_time(site, scene)
 
@@ -240,9 +342,9 @@ def test_orders_of_one_meter_go_one_after_the_other_the_oldest_first(tmp_path: P
             await desk.until("3")
             credits = sorted(await desk.credits(), key=lambda record: record.created_ms)
             assert [record.arguments for record in credits] == [
-                {"amount": 100, "count": 8},
-                {"amount": 200, "count": 9},
-                {"amount": 300, "count": 10},
+                {"amount": 100, "count": 8, "balance": 2_000, "energy": 5_000},
+                {"amount": 200, "count": 9, "balance": 2_100, "energy": 5_000},
+                {"amount": 300, "count": 10, "balance": 2_300, "energy": 5_000},
             ]
             assert await desk.balances() == (0, 600, 0)
 

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from hub import ConfigError, ConfigErrors, Hazard, Offline, Profile, Repeat, argument_mistake
+from hub import (
+    ConfigError,
+    ConfigErrors,
+    Expect,
+    Hazard,
+    Offline,
+    Profile,
+    Repeat,
+    argument_mistake,
+)
 from hub.profile_file import ProfileFile, read_profile
+from hub.rise import Rise
 
 HEAD = 'name = "A"\nmaker = "M"\nkind = "k"\nprotocol = "modbus"\n'
 POINTS = """[points]
@@ -135,6 +145,84 @@ def test_a_mistake_in_a_command_has_its_place_and_remedy(
     ((place, remedy),) = mistakes(HEAD + GATE + POINTS + command(**keys))
     assert place.endswith(key)
     assert hint in remedy
+
+
+AMOUNT = 'amount = { type = "int", unit = "fen", maximum = 500 }'
+COUNT = 'count = { type = "int", maximum = 9, from_point = "purchase_count", plus = 1 }'
+BALANCE = 'balance = { type = "int", maximum = 500, from_point = "credit_money" }'
+ENERGY = 'energy = { type = "int", maximum = 500, from_point = "energy_import" }'
+COUNTED = '{ point = "purchase_count", equals = "@count" }'
+RISES = '{ point = "credit_money", rises = "@amount", from = "@balance"'
+SOLD = POINTS + "energy_import = { at = 9 }\nvoltage_l1 = { at = 11 }\n"
+
+
+def credit(rises: str, *, confirm: str = COUNTED, repeat: str = "verify") -> str:
+    """A credit that is proved by this line beside its count."""
+    return (
+        HEAD
+        + SOLD
+        + command(
+            arguments=f"{{ {AMOUNT}, {COUNT}, {BALANCE}, {ENERGY} }}",
+            confirm=f"[{confirm}, {rises}]",
+            hazard='"credit"',
+            repeat=f'"{repeat}"',
+        )
+    )
+
+
+def test_a_credit_may_be_proved_by_a_balance_that_rises() -> None:
+    line = RISES + ', used = "@energy", price_max = 120, alive = "voltage_l1" }'
+    spec = read(credit(line)).commands["cut"]
+    assert spec.confirm == (Expect(point="purchase_count", values=("@count",)),)
+    assert spec.rise == Rise(
+        point="credit_money",
+        amount="amount",
+        balance="balance",
+        energy="energy",
+        counter="energy_import",
+        price_max=120.0,
+        alive="voltage_l1",
+    )
+    assert spec.count is not None
+    assert spec.count.name == "count"
+    assert spec.proofs == {"purchase_count", "credit_money", "energy_import", "voltage_l1"}
+
+
+def test_where_no_highest_price_is_named_no_tariff_asks_as_much() -> None:
+    rise = read(credit(RISES + " }")).commands["cut"].rise
+    assert rise is not None
+    assert (rise.price_max, rise.energy, rise.alive) == (500.0, "", "")
+
+
+RISE_MISTAKES = [
+    ('{ point = "power_limit", rises = "@amount", from = "@balance" }', "[1].point", "a balance"),
+    ('{ point = "credit_energy", rises = "@amount", from = "@balance" }', "[1].point", "profile"),
+    ('{ point = "credit_money", rises = "amount", from = "@balance" }', "[1].rises", '"@name"'),
+    ('{ point = "credit_money", rises = "@much", from = "@balance" }', "[1].rises", '"@name"'),
+    ('{ point = "credit_money", rises = "@count", from = "@balance" }', "[1].rises", "in fen"),
+    ('{ point = "credit_money", rises = "@amount" }', "[1].from", "text in quotes"),
+    ('{ point = "credit_money", rises = "@amount", from = "@count" }', "[1].from", "credit_money"),
+    (RISES + ', used = "@balance" }', "[1].used", "energy counter"),
+    (RISES + ', used = "energy" }', "[1].used", '"@name"'),
+    (RISES + ", price_max = 0 }", "[1].price_max", "above 0"),
+    (RISES + ', alive = "pulse" }', "[1].alive", "of this profile"),
+    (RISES + ", equals = 5 }", "[1].equals", "known: point, rises, from"),
+    (RISES + " }, " + RISES + " }", "cut.confirm", "one line with rises"),
+]
+
+
+@pytest.mark.parametrize(("line", "key", "hint"), RISE_MISTAKES)
+def test_a_mistake_in_what_rises_has_its_place_and_remedy(line: str, key: str, hint: str) -> None:
+    ((place, remedy),) = mistakes(credit(line))
+    assert place.endswith(key)
+    assert hint in remedy
+
+
+def test_a_balance_that_rises_proves_nothing_without_the_count_and_a_look() -> None:
+    line = RISES + " }"
+    other = '{ point = "relay_1", equals = true }'
+    assert mistakes(credit(line, confirm=other))[0][0] == "commands.cut.confirm"
+    assert mistakes(credit(line, repeat="never"))[0][0] == "commands.cut.repeat"
 
 
 ARGUMENT_MISTAKES = [

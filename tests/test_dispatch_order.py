@@ -173,7 +173,8 @@ def test_an_argument_the_device_fills_is_fixed_for_every_try(tmp_path: Path) -> 
 
     async def scene(hub: Hub) -> None:
         record = await hub.end(await hub.send("gate-1", "credit", amount=500))
-        assert (record.state, record.arguments) == (State.CONFIRMED, {"amount": 500, "count": 8})
+        filled = {"amount": 500, "count": 8, "balance": 2_000, "energy": 5_000}
+        assert (record.state, record.arguments) == (State.CONFIRMED, filled)
 
     on_virtual_time(site, scene)
     assert {command.arguments["count"] for command, _ in machine.tries} == {8}

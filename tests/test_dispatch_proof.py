@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from hub import Reading, State
 from hub.commands import Before, Record
@@ -204,6 +208,101 @@ def test_over_a_restart_a_gate_that_stood_open_already_proves_nothing(tmp_path: 
             await hub.poll("gate-1")
             record = await hub.send("gate-1", "open")
             await hub.clock.sleep(0.5)
+        async with site.hub() as hub:
+            assert (await hub.end(record)).state is State.UNKNOWN
+
+    run_virtual(main())
+
+
+async def credited(hub: Hub, site: Site, meanwhile: Callable[[Machine], object]) -> Record:
+    """A credit that its meter has taken without a word, and what it shows then."""
+    machine = site.machines["gate-1"]
+    machine.script = [B.MUTE]
+    record = await hub.send("gate-1", "credit", amount=500)
+    await hub.until(lambda: machine.effects)
+    meanwhile(machine)
+    return await hub.end(record)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "state", "reason"),
+    [
+        (lambda machine: machine.use(0, 0), State.CONFIRMED, ""),
+        (lambda machine: machine.use(10, 5), State.CONFIRMED, ""),
+        (lambda machine: machine.use(10, 200), State.UNKNOWN, "not risen by this amount"),
+        (lambda machine: machine.use(0, 500), State.UNKNOWN, "its balance has not risen"),
+        (lambda machine: machine.buy(300), State.UNKNOWN, "neither the one before nor the next"),
+    ],
+)
+def test_a_credit_that_nobody_answered_is_done_when_count_and_balance_show_it(
+    tmp_path: Path, meanwhile: Callable[[Machine], object], state: State, reason: str
+) -> None:
+    site = Site(tmp_path)
+
+    async def scene(hub: Hub) -> None:
+        record = await credited(hub, site, meanwhile)
+        assert record.state is state
+        assert reason in record.reason
+
+    on_virtual_time(site, scene)
+
+
+def test_what_proved_a_credit_and_what_it_is_compared_with_stand_beside_it(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+
+    async def scene(hub: Hub) -> None:
+        record = await credited(hub, site, lambda machine: machine.use(10, 5))
+        assert record.arguments == {"amount": 500, "balance": 2_000, "count": 8, "energy": 5_000}
+        proof = json.loads(record.proof)
+        assert proof.pop("voltage_l1") > 0
+        assert proof == {"credit_money": 2_495, "energy_import": 5_010, "purchase_count": 8}
+
+    on_virtual_time(site, scene)
+
+
+def test_a_credit_of_no_more_than_may_have_been_used_is_a_person_s(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    machine = site.machines["gate-1"]
+
+    async def scene(hub: Hub) -> None:
+        machine.script = [B.MUTE]
+        record = await hub.send("gate-1", "credit", amount=1)
+        await hub.until(lambda: machine.effects)
+        machine.use(10, 1)
+        found = await hub.end(record)
+        assert (found.state, "so much may have been used" in found.reason) == (State.UNKNOWN, True)
+
+    on_virtual_time(site, scene)
+
+
+def test_over_a_restart_count_and_balance_prove_a_credit_that_nobody_answered(
+    tmp_path: Path,
+) -> None:
+    site = Site(tmp_path)
+    machine = site.machines["gate-1"]
+    machine.script = [B.MUTE]
+
+    async def main() -> None:
+        async with site.hub() as hub:
+            record = await hub.send("gate-1", "credit", amount=500)
+            await hub.until(lambda: machine.effects)
+        machine.use(20, 9)
+        async with site.hub() as hub:
+            assert (await hub.end(record)).state is State.CONFIRMED
+
+    run_virtual(main())
+
+
+def test_over_a_restart_another_s_money_is_not_taken_for_a_credit(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    machine = site.machines["gate-1"]
+    machine.script = [B.SILENT]
+
+    async def main() -> None:
+        async with site.hub() as hub:
+            record = await hub.send("gate-1", "credit", amount=500)
+            await hub.until(lambda: machine.tries)
+        machine.buy(450)
         async with site.hub() as hub:
             assert (await hub.end(record)).state is State.UNKNOWN
 

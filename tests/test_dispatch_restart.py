@@ -156,11 +156,12 @@ def test_an_argument_the_device_fills_is_taken_anew_while_no_try_has_reached_it(
         record = await hub.send("gate-1", "credit", amount=100)
         await hub.clock.sleep(0.3)
         machine.script = [B.WORKS]
-        machine.state["purchase_count"] = 8  # somebody else's purchase
+        machine.buy(250)  # somebody else
         return record
 
     ended = over_a_restart(site, scene)
-    assert (ended.state, ended.arguments) == (State.CONFIRMED, {"amount": 100, "count": 9})
+    filled = {"amount": 100, "count": 9, "balance": 2_250, "energy": 5_000}
+    assert (ended.state, ended.arguments) == (State.CONFIRMED, filled)
     assert len(machine.effects) == 1
 
 

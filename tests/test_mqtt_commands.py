@@ -63,7 +63,7 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize("conduct", list(Conduct))
+@pytest.mark.parametrize("conduct", list(SAID))
 async def test_whatever_a_device_does_the_outcome_is_what_it_said(
     mosquitto: Server, tmp_path: Path, conduct: Conduct
 ) -> None:

@@ -23,10 +23,16 @@ from tests.mqtt_link import PROFILES, T0_S, device, mqtt_link
 PAGE = (Path(__file__).parent.parent / "docs" / "device-protocol.md").read_text("utf-8")
 BLOCKS = re.findall(r"Topic `([^`]+)`[^\n]*:\n\n```json\n(.*?)\n```", PAGE, re.DOTALL)
 SAID = [block for block in BLOCKS if block[0].endswith(("/state", "/event", "/online"))]
-OWN = ("generic_meter", "generic_washer", "generic_turnstile")
+OWN = (
+    "generic_meter",
+    "generic_hot_water_meter",
+    "generic_drinking_water_meter",
+    "generic_washer",
+    "generic_turnstile",
+)
 DEVICES = [
     device(address, profile)
-    for address, profile in zip(("b1-101", "w-3", "gate-n1"), OWN, strict=True)
+    for address, profile in zip(("b1-101", "w1-101", "d1-1", "w-3", "gate-n1"), OWN, strict=True)
 ]
 
 
@@ -35,6 +41,7 @@ def test_no_block_of_the_page_is_overlooked() -> None:
     assert {topic for topic, _ in SAID} == {
         "dormhub/up/b1-101/online",
         "dormhub/up/b1-101/state",
+        "dormhub/up/w1-101/state",
         "dormhub/up/w-3/state",
         "dormhub/up/gate-n1/state",
         "dormhub/up/gate-n1/event",
@@ -59,7 +66,9 @@ def test_every_example_becomes_a_good_reading(topic: str, text: str) -> None:
 def test_every_key_of_a_profile_stands_on_the_page(profile: str) -> None:
     points = PROFILES.example(profile).points.values()
     keys = {str(spec.where["path"]) for spec in points if "path" in spec.where}
-    section = PAGE.partition(f": `{profile}`\n")[2].partition("\n## ")[0]
+    section = next(
+        part for part in PAGE.split("\n## ") if f"`{profile}`" in part.partition("\n")[0]
+    )
     assert [key for key in keys - {"seq"} if f"`{key}`" not in section] == []
 
 

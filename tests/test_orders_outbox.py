@@ -11,8 +11,9 @@ import pytest
 
 from hub import VirtualClock
 from hub.campus.accounts.accounts import Room
+from hub.campus.orders.asking import ListError
 from hub.campus.orders.outbox import SCHEDULE_S, Outbox
-from hub.campus.orders.platform_list import ListError, PlatformList
+from hub.campus.orders.platform_list import PlatformList
 from simulators.platform import Payment
 from tests.order_site import OrderDesk, order_desk
 
@@ -94,9 +95,9 @@ async def test_after_the_last_try_it_is_a_persons_who_may_begin_anew(
     assert [one.subject for one in desk.intake.alarms.now()] == [
         f"order/campus-pay/{payment.number}"
     ]
-    assert await desk.outbox.again(stuck.id)
+    assert await desk.outbox.again(stuck.id, "key/1")
     assert await desk.outbox.tell(NAME) == 1
-    assert not await desk.outbox.again(stuck.id)
+    assert not await desk.outbox.again(stuck.id, "key/1")
 
 
 @pytest.mark.parametrize(
@@ -221,4 +222,5 @@ async def test_a_list_that_is_not_signed_is_not_believed(
 
 def test_the_bill_has_every_payment(clock: VirtualClock, desk: OrderDesk) -> None:
     desk.platform.pay("B1", "101", 5000)
-    assert desk.platform.bill() == "number,amount_fen,state\nT00000001,5000,paid\n"
+    text = f"number,amount_fen,state,paid_ms\nT00000001,5000,paid,{NOW_MS}\n"
+    assert desk.platform.bill() == text

@@ -73,7 +73,13 @@ ON_A_BUS = [name for name, case in ALL.items() if case.profile.protocol == "modb
 BY_BROKER = [name for name, case in ALL.items() if case.profile.protocol == "mqtt"]
 HEARD = [(name, place) for name in BY_BROKER for place in range(len(ALL[name].heard))]
 CONTROLLED = [name for name in shipped() if LIBRARY.example(name).commands]
-OWN = ("generic_meter", "generic_washer", "generic_turnstile")
+OWN = (
+    "generic_meter",
+    "generic_hot_water_meter",
+    "generic_drinking_water_meter",
+    "generic_washer",
+    "generic_turnstile",
+)
 
 
 def checked(frame: str) -> bytes:

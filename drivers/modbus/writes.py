@@ -175,6 +175,8 @@ class _Compiler:
         packs = tuple(self._write(place, keys) for place, keys in enumerate(self._keys.writes))
         used = {keys.argument for keys in self._keys.writes}
         used.update(field.argument for keys in self._keys.writes for field in keys.fields)
+        if self._spec.rise:
+            used |= self._spec.rise.remembered
         for name in self._spec.arguments:
             if name not in used:
                 raise self._wrong(f"arguments.{name}", name, "write it somewhere, or leave it out")

@@ -8,17 +8,23 @@ from fastapi.security import HTTPBearer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hub.api import (
+    accounts,
     admin,
     alerts,
     bindings,
+    bookkeeping,
     credentials,
     devices,
     health,
     inventory,
+    life,
     live,
     orders,
+    orders_desk,
     payments,
+    reconciliation,
     room,
+    use,
     wire,
 )
 from hub.api.document import document
@@ -32,12 +38,18 @@ _ROUTERS = (
     live.router,
     wire.router,
     orders.router,
+    orders_desk.router,
+    accounts.router,
+    bookkeeping.router,
     payments.router,
     alerts.router,
     room.router,
+    reconciliation.router,
     credentials.router,
     inventory.router,
     bindings.router,
+    use.router,
+    life.router,
     health.router,
     admin.router,
 )

@@ -13,8 +13,9 @@ from hub.api.problems import NOT_FOUND, FieldProblem, Problem
 from hub.api.rights import EVERYONE, INSTALLERS, Who, allow
 from hub.api.shapes import Asked, DeviceId, Given, Shown, TimeMs
 from hub.auth import EVERYWHERE
+from hub.campus.accounts.accounts import Room, Utility
 from hub.inventory.bindings import Binding, Chosen, Figure, find_bindings
-from hub.inventory.counts import UNIT, meter_of, meters_of
+from hub.inventory.counts import meter_of, meters_of, unit_of
 from hub.inventory.figures import in_turns
 from hub.inventory.installed import known_devices
 from hub.inventory.late import Entry, Misfit, Overlap, Planned, Wish, end_binding
@@ -28,7 +29,7 @@ DAY_MS = 86_400_000
 WINDOW_MAX_MS = 400 * DAY_MS
 _WORD = r"^[^\x00-\x1f]*$"
 
-_Text = Annotated[str, Field(max_length=200, pattern=_WORD)]
+Text = Annotated[str, Field(max_length=200, pattern=_WORD)]
 _Name = Annotated[str, Field(min_length=1, max_length=200, pattern=_WORD)]
 _Value = Annotated[int, Field(ge=0, le=INT_MAX)]
 BindingId = Annotated[str, Path(pattern=r"^[0-9a-z]{1,64}$")]
@@ -44,22 +45,22 @@ class BindingGiven(Given):
     device: DeviceId
     building: _Name
     room: _Name
-    circuit: _Text = ""
+    circuit: Text = ""
     from_ms: TimeMs
     to_ms: TimeMs | None = None
     first: _Value | None = None
     last: _Value | None = None
     cut: bool = False
-    cause: _Text = ""
+    cause: Text = ""
 
 
 class BindingsAsked(Asked):
     """Which bindings; empty means all."""
 
-    building: _Text = ""
-    room: _Text = ""
-    device: _Text = ""
-    after: _Text = ""
+    building: Text = ""
+    room: Text = ""
+    device: Text = ""
+    after: Text = ""
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
@@ -67,7 +68,7 @@ class EndAsked(Asked):
     """When the binding really ended; without it, it is taken back wholly."""
 
     at_ms: TimeMs | None = None
-    cause: _Text = ""
+    cause: Text = ""
 
 
 class UseAsked(Asked):
@@ -76,7 +77,8 @@ class UseAsked(Asked):
     since_ms: TimeMs | None = None
     until_ms: TimeMs | None = None
     by: By = By.ALL
-    circuit: _Text = ""
+    circuit: Text = ""
+    utility: Utility = Utility.ELECTRICITY
 
 
 class FigureShown(Shown):
@@ -244,7 +246,8 @@ async def get_use(
     if not who.covers(building):
         raise NOT_FOUND
     chosen = Chosen(building=building, room=room, circuit=asked.circuit)
-    return _use(building, room, await use_of(parts, chosen, asked))
+    use = await use_of(parts, chosen, asked)
+    return _use(Room(building=building, room=room, utility=asked.utility), use)
 
 
 async def use_of(parts: ApiParts, chosen: Chosen, asked: UseAsked) -> Use:
@@ -252,11 +255,12 @@ async def use_of(parts: ApiParts, chosen: Chosen, asked: UseAsked) -> Use:
     found = await parts.ledger.read(lambda connection: find_bindings(connection, chosen))
     if not found:
         raise NOT_FOUND
-    moments = _moments(parts, asked)
+    start_ms, end_ms = span_of(parts, asked.since_ms, asked.until_ms, WINDOW_MAX_MS)
+    moments = edges(start_ms, end_ms, asked.by, parts.keeper.site.timezone)
     names = {binding.device for binding in found}
     products = partial(known_devices, names=names, profiles=parts.keeper.site.profiles)
     devices = await parts.ledger.read(products)
-    meters = meters_of(names, devices, await parts.journal.latest(names))
+    meters = meters_of(names, devices, await parts.journal.latest(names), asked.utility)
     return await in_turns(reckon(parts.journal.query, found, meters, moments))
 
 
@@ -290,23 +294,25 @@ def _refused(error: Misfit | Overlap | Planned, where: str) -> Problem:
             return Problem(409, "planned", str(error))
 
 
-def _moments(parts: ApiParts, asked: UseAsked) -> tuple[int, ...]:
+def span_of(
+    parts: ApiParts, since_ms: int | None, until_ms: int | None, longest_ms: int
+) -> tuple[int, int]:
+    """The span that was asked for, until now at the latest; the last day, where none was."""
     now_ms = parts.clock.now_ms()
-    end_ms = now_ms if asked.until_ms is None else min(now_ms, asked.until_ms)
-    start_ms = max(0, end_ms - DAY_MS) if asked.since_ms is None else asked.since_ms
-    if not start_ms < end_ms <= start_ms + WINDOW_MAX_MS:
-        wrong = FieldProblem(
-            field="query.since_ms", reason="must lie before until_ms and now, at most 400 days"
-        )
+    end_ms = now_ms if until_ms is None else min(now_ms, until_ms)
+    start_ms = max(0, end_ms - DAY_MS) if since_ms is None else since_ms
+    if not start_ms < end_ms <= start_ms + longest_ms:
+        reason = f"must lie before until_ms and now, at most {longest_ms // DAY_MS} days"
+        wrong = FieldProblem(field="query.since_ms", reason=reason)
         raise Problem(422, "invalid", "no such span of time", (wrong,))
-    return edges(start_ms, end_ms, asked.by, parts.keeper.site.timezone)
+    return start_ms, end_ms
 
 
-def _use(building: str, room: str, use: Use) -> UseShown:
+def _use(room: Room, use: Use) -> UseShown:
     return UseShown(
-        building=building,
-        room=room,
-        unit=UNIT,
+        building=room.building,
+        room=room.room,
+        unit=unit_of(room.utility),
         used=use.used,
         estimated=use.estimated,
         slices=[SliceShown.model_validate(one, from_attributes=True) for one in use.slices],

@@ -21,14 +21,24 @@ from hub.errors import HubError
 
 OPEN_PATHS = ("/health",)
 SIGNED_PATH = "/v1/orders"  # a POST there, or under the next, is known by its signature
-SIGNED_UNDER = "/v1/orders/alipay/"
+SIGNED_UNDER = "/v1/orders/alipay/"  # and one name
+SIGNED_QUESTION = "/v1/orders/query"  # a GET there likewise
 LIVE_PATH = "/v1/live"
 TRACE_END = "/trace"  # of the paths of streams that end by themselves
 BODY_MAX_BYTES = 64 * 1024
+RECONCILE_PATH = "/v1/reconciliation/runs"
+LONG_BODIES = {RECONCILE_PATH: 5 << 20}  # a platform's bill of a day, as the text of its file
 DEPTH_MAX = 20
 BODY_TIMEOUT_S = 30.0
 ANSWER_TIMEOUT_S = 30.0
-LONG_ANSWERS_S = {"/v1/inventory/apply": 180.0}  # ten thousand devices on a small box
+LONG_ANSWERS_S = {  # ten thousand devices on a small box
+    "/v1/inventory/apply": 180.0,
+    "/v1/allowance": 180.0,
+    "/v1/books/check": 180.0,
+    "/v1/use/ranking": 180.0,
+    "/v1/sharing": 180.0,
+    RECONCILE_PATH: 180.0,  # every order of a day
+}
 READ_TIMEOUT_S = 10.0  # a client that takes nothing for so long is given up
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -117,12 +127,14 @@ def identified(app: ASGIApp, *, parts: ApiParts) -> Door:
 
 def _is_signed(scope: Scope) -> bool:
     path = str(scope["path"])
-    is_door = path == SIGNED_PATH or path.startswith(SIGNED_UNDER)
-    return is_door and scope["method"] == "POST"
+    if scope["method"] == "GET":
+        return path == SIGNED_QUESTION
+    is_form = path.startswith(SIGNED_UNDER) and "/" not in path[len(SIGNED_UNDER) :]
+    return scope["method"] == "POST" and (path == SIGNED_PATH or is_form)
 
 
 def bounded(app: ASGIApp, *, body_timeout_s: float = BODY_TIMEOUT_S) -> Door:
-    """Take a body of at most 64 KiB, 20 levels deep, within 30 s; then let it in as a whole."""
+    """Take a body of at most 64 KiB (or its path's limit), 20 levels deep, in 30 s; then let it in whole."""
 
     async def door(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] in ("GET", "HEAD"):
@@ -130,7 +142,8 @@ def bounded(app: ASGIApp, *, body_timeout_s: float = BODY_TIMEOUT_S) -> Door:
             return
         try:
             async with asyncio.timeout(body_timeout_s):
-                body = await _body(receive)
+                limit = LONG_BODIES.get(scope["path"], BODY_MAX_BYTES)
+                body = await _body(receive, limit)
             _check_depth(body)
         except TimeoutError:
             problem = Problem(408, "too-slow", "the body did not come in time")
@@ -143,13 +156,13 @@ def bounded(app: ASGIApp, *, body_timeout_s: float = BODY_TIMEOUT_S) -> Door:
     return door
 
 
-async def _body(receive: Receive) -> bytes:
+async def _body(receive: Receive, limit: int) -> bytes:
     body = bytearray()
     while True:
         message = await receive()
         body += message.get("body", b"")
-        if len(body) > BODY_MAX_BYTES:
-            raise Problem(413, "too-large", f"a body has at most {BODY_MAX_BYTES} bytes")
+        if len(body) > limit:
+            raise Problem(413, "too-large", f"a body has at most {limit} bytes")
         if not message.get("more_body", False):
             return bytes(body)
 

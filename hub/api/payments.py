@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import PlainTextResponse
 
-from hub.api.limits import SIGNED_PATH
+from hub.api.limits import SIGNED_PATH, SIGNED_QUESTION
 from hub.api.parts import Parts
-from hub.api.problems import NOT_FOUND
+from hub.api.problems import NOT_FOUND, FieldProblem, Problem
 from hub.api.rights import RESOLVERS, Who, allow
 from hub.api.shapes import Shown
 from hub.campus.orders import orders
+from hub.campus.orders.inquiry import standing_of
 from hub.campus.orders.notices import NUMBER_PATTERN
 from hub.campus.orders.orders import Order, OrderState
 
@@ -52,6 +54,20 @@ class OrderTaken(Shown):
     number: str
     amount_fen: int
     received_ms: int
+
+
+class Standing(Shown):
+    """How an order stands, for the platform it is of; `sequence` counts its states, as in call-backs."""
+
+    id: str
+    number: str
+    state: OrderState
+    reason: str
+    amount_fen: int
+    sequence: int
+    received_ms: int
+    deadline_ms: int
+    changed_ms: int
 
 
 class OrderShown(Shown):
@@ -99,6 +115,37 @@ async def take_form(parts: Parts, request: Request) -> PlainTextResponse:
     name = cast(str, request.path_params["platform"])
     await parts.campus.intake.alipay(name, await request.body())
     return PlainTextResponse(ALIPAY_TAKEN)
+
+
+@router.get(
+    SIGNED_QUESTION.removeprefix(SIGNED_PATH),
+    openapi_extra={
+        "parameters": [
+            {
+                "name": "number",
+                "in": "query",
+                "required": True,
+                "schema": {"type": "string", "pattern": NUMBER_PATTERN},
+            },
+            *_SEALS,
+        ]
+    },
+)
+async def answer_platform(parts: Parts, request: Request) -> Standing:
+    """How one of its own orders stands, for a platform that signs `GET /v1/orders/query?number=…`."""
+    target = b"GET %b?%b" % (SIGNED_QUESTION.encode(), request.scope["query_string"])
+    platform = await parts.campus.intake.question(request.headers, target)
+    pairs = request.query_params.multi_items()
+    if [name for name, _ in pairs] != ["number"]:
+        wrong = FieldProblem(field="query.number", reason="name one, and nothing else")
+        raise Problem(422, "invalid", "which order is asked for?", (wrong,))
+    stood = await parts.ledger.read(
+        lambda connection: standing_of(connection, platform.name, pairs[0][1])
+    )
+    if stood is None:
+        raise NOT_FOUND
+    order, sequence = stood
+    return Standing.model_validate({**asdict(order), "sequence": sequence})
 
 
 @router.get("/{platform}/{number}", dependencies=[allow(*RESOLVERS)])

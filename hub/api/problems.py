@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import structlog
@@ -12,9 +13,15 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from hub.auth import TooManyChecks
+from hub.campus.accounts.accounts import BookError
+from hub.campus.life.jobs import JobError, NoSuchRoom
+from hub.campus.orders.asking import ListError
+from hub.campus.orders.desk import NoMeter, NumberUsed
 from hub.campus.orders.intake import NoRoom, OrderConflict
 from hub.campus.orders.notices import NoticeError
+from hub.campus.orders.orders import OrderError
 from hub.campus.orders.signatures import NotSigned
+from hub.campus.sharing.report import NoFeeder
 from hub.commands import CommandError, Refusal
 from hub.errors import ConfigError, HubError, StoreError
 from hub.safety import StillAlarm
@@ -79,6 +86,18 @@ _REFUSALS = {
     Refusal.NOT_UNKNOWN: 409,
     Refusal.SAME_PERSON: 403,
 }
+# What cannot be as things stand, in words that were written for callers.
+_IN_OWN_WORDS: Mapping[type[Exception], tuple[int, str]] = {
+    StillAlarm: (409, "still-alarm"),
+    NoSuchRoom: (404, "no-room"),
+    NoMeter: (404, "no-room"),
+    JobError: (409, "conflict"),
+    OrderError: (409, "conflict"),
+    BookError: (409, "not-booked"),
+    NumberUsed: (409, "conflict"),
+    ListError: (409, "platform"),
+    NoFeeder: (409, "no-feeder"),
+}
 # Said in the same words whether there is none or this key may not know.
 _SAME_WORDS = {
     Refusal.UNKNOWN_DEVICE: "no such device",
@@ -116,12 +135,12 @@ def problem_of(error: Exception) -> Problem:
             return Problem(422, "invalid", "the request is not as documented", _fields(error))
         case HTTPException(status_code=status):
             return NOT_FOUND if status == HTTPStatus.NOT_FOUND else Problem(status, _kind(status))
+        case HubError() if type(error) in _IN_OWN_WORDS:
+            return Problem(*_IN_OWN_WORDS[type(error)], str(error))
         case NotSigned() | NoticeError() | NoRoom() | OrderConflict():
             return _not_taken(error)
         case TooManyChecks():
             return Problem(429, "too-many", "too many unknown keys are being checked")
-        case StillAlarm():
-            return Problem(409, "still-alarm", str(error))
         case StoreError():
             return Problem(503, "store", "the hub cannot use its store now; nothing was taken")
         case ConfigError():  # half of the broker's authority is missing: the hub's operator mends it

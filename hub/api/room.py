@@ -21,7 +21,7 @@ from hub.campus.alerts.rows import DESK_SIDE, ROOM_SIDE
 from hub.campus.alerts.rows import Chosen as ChosenAlerts
 from hub.campus.prepaid.standing import Holder
 from hub.inventory.bindings import Chosen
-from hub.inventory.counts import DAY_MS, UNIT
+from hub.inventory.counts import DAY_MS
 from hub.inventory.use import By
 
 _ALERTS_SHOWN = 20
@@ -79,6 +79,7 @@ class RoomUseAsked(Asked):
     by: Literal["hour", "day"] = "hour"
     since_ms: TimeMs | None = None
     until_ms: TimeMs | None = None
+    utility: Utility = Utility.ELECTRICITY
 
 
 class RoomUseShown(Shown):
@@ -134,12 +135,12 @@ async def get_room_use(
         wrong = FieldProblem(field="query.since_ms", reason=reason)
         raise Problem(422, "invalid", "no such span of time", (wrong,))
     chosen = Chosen(building=building, room=room)
-    span = UseAsked(since_ms=since_ms, until_ms=until_ms, by=by)
+    span = UseAsked(since_ms=since_ms, until_ms=until_ms, by=by, utility=asked.utility)
     use = await use_of(parts, chosen, span)
     return RoomUseShown(
         building=building,
         room=room,
-        unit=UNIT,
+        unit=asked.utility.unit,
         used=use.used,
         estimated=use.estimated,
         slices=[SliceShown.model_validate(one, from_attributes=True) for one in use.slices],

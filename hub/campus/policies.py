@@ -9,6 +9,7 @@ from typing import TypeVar
 from hub.campus.alerts.settings import AlertRules, read_alerts
 from hub.campus.orders.platforms import Platform, read_platforms
 from hub.campus.prepaid.rules import Rules, read_rules
+from hub.campus.reconcile.rules import ReconciliationRules, read_reconciliation
 from hub.errors import ConfigError, ConfigErrors
 from hub.site import Site
 
@@ -23,6 +24,7 @@ class Policies:
     rules: Rules = field(default_factory=Rules)
     platforms: Mapping[str, Platform] = field(default_factory=dict)
     alerts: AlertRules = field(default_factory=AlertRules)
+    reconciliation: ReconciliationRules = field(default_factory=ReconciliationRules)
 
     @property
     def wanted(self) -> bool:
@@ -38,6 +40,7 @@ def read_policies(site: Site) -> Policies:
         rules=_read(read_rules, site, Rules(), errors),
         platforms=_read(read_platforms, site, {}, errors),
         alerts=_read(read_alerts, site, AlertRules(), errors),
+        reconciliation=_read(read_reconciliation, site, ReconciliationRules(), errors),
     )
     if errors:
         raise ConfigErrors(tuple(errors))

@@ -9,6 +9,7 @@ import httpx2
 
 from hub.campus.alarms import Alarms
 from hub.campus.alerts.service import Alerts
+from hub.campus.life.office import Office
 from hub.campus.orders.delivery import Delivery
 from hub.campus.orders.intake import Intake
 from hub.campus.orders.outbox import Outbox
@@ -16,6 +17,8 @@ from hub.campus.orders.platform_list import PlatformList
 from hub.campus.policies import Policies
 from hub.campus.prepaid.bookkeeping import Bookkeeping
 from hub.campus.prepaid.standing import Standings
+from hub.campus.reconcile.reconciler import Reconciler
+from hub.campus.sharing.sharing import Sharing
 from hub.clock import Clock
 from hub.commands import Commands
 from hub.journal import Journal
@@ -50,9 +53,21 @@ class Campus:
             registry=registry,
             alarms=alarms,
             refresh=refresh,
+            serving=lambda room: self.intake.serving(room),
         )
         self.intake = Intake(ledger=ledger, clock=clock, alarms=alarms, taken=self.delivery.take)
+        self.office = Office(
+            ledger=ledger,
+            journal=journal,
+            clock=clock,
+            commands=commands,
+            alarms=alarms,
+            intake=self.intake,
+            taken=self.delivery.take,
+            refresh=refresh,
+        )
         self.standings = Standings(ledger=ledger, journal=journal, clock=clock)
+        self.sharing = Sharing(ledger=ledger, journal=journal, clock=clock)
         self.bookkeeping = Bookkeeping(ledger=ledger, journal=journal, clock=clock, alarms=alarms)
         self.outbox = Outbox(ledger=ledger, clock=clock, http=http, alarms=alarms)
         self.lists = PlatformList(ledger=ledger, clock=clock, intake=self.intake, http=http)
@@ -65,15 +80,21 @@ class Campus:
             http=http,
             alarms=alarms,
         )
+        self.reconciler = Reconciler(
+            ledger=ledger, journal=journal, clock=clock, http=http, alarms=alarms
+        )
         self._wanted = asyncio.Event()
 
     def configure(self, policies: Policies) -> None:
         """Go by this site and its policies from now on."""
         self.standings.configure(policies.site, policies.rules)
+        self.sharing.configure(policies.site, policies.rules)
         self.bookkeeping.configure(policies.site, policies.rules)
         self.intake.configure(policies)
+        self.office.configure(policies.site, policies.rules)
         self.outbox.configure(policies.platforms)
         self.alerts.configure(policies.site, policies.rules, policies.alerts)
+        self.reconciler.configure(policies)
         if policies.wanted:
             self._wanted.set()
 
@@ -86,6 +107,8 @@ class Campus:
             tasks.create_task(self.delivery.run(), name="delivery")
             tasks.create_task(self.bookkeeping.run(), name="books")
             tasks.create_task(self.alerts.run(), name="alerts")
+            tasks.create_task(self.office.run(), name="office")
+            tasks.create_task(self.reconciler.run(), name="reconciliation")
 
     def stored(self, readings: Sequence[Reading]) -> None:
         """New readings are on disk: what a meter counted after all."""

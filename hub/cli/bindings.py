@@ -27,7 +27,7 @@ from hub.clock import SystemClock
 from hub.config import load_config
 from hub.errors import ConfigError
 from hub.inventory.bindings import Binding, Chosen, Figure, find_bindings
-from hub.inventory.counts import UNIT
+from hub.inventory.counts import meter_of, unit_of
 from hub.inventory.installed import running_site
 from hub.ledger import open_reader
 from hub.model import Place
@@ -35,7 +35,9 @@ from hub.points import unit_factor, units_of
 from hub.site import Site
 
 _HELP_TIME = "2026-11-22T18:00 (the site's time unless it names a zone), or 6h for ago."
-_HELP_VALUE = "The counter then: Wh, or with its unit, such as 1234.5kWh."
+_HELP_VALUE = "The counter then: Wh or ml, or with its unit, such as 1234.5kWh or 12.3m3."
+
+_USUAL = unit_of("electricity")  # of a device that is gone, or counts nothing
 
 PlaceArgument = Annotated[
     str, typer.Argument(metavar="BUILDING/ROOM[/CIRCUIT]", help="The room, such as B1/101/socket.")
@@ -101,6 +103,7 @@ def bind(
     """
     site = running_site(config_place(config), config)
     where, now_ms = place_of(place, site), SystemClock().now_ms()
+    unit = _unit_of(device, site)
     body = {
         "device": device,
         "building": where.building,
@@ -108,8 +111,8 @@ def bind(
         "circuit": where.circuit,
         "from_ms": moment_ms(since, site.timezone, now_ms, key="--from"),
         "to_ms": moment_ms(until, site.timezone, now_ms, key="--to") if until else None,
-        "first": value_of(first, "--first") if first else None,
-        "last": value_of(last, "--last") if last else None,
+        "first": value_of(first, "--first", unit) if first else None,
+        "last": value_of(last, "--last", unit) if last else None,
         "cut": cut,
         "cause": cause,
     }
@@ -155,10 +158,10 @@ def place_of(text: str, site: Site) -> Place:
     )
 
 
-def value_of(text: str, key: str) -> int:
+def value_of(text: str, key: str, own: str = _USUAL) -> int:
     """A counter's word in its own unit; raises ConfigError."""
-    for unit in sorted(units_of(UNIT), key=len, reverse=True):
-        factor = unit_factor(unit, UNIT)
+    for unit in sorted(units_of(own), key=len, reverse=True):
+        factor = unit_factor(unit, own)
         number = text.removesuffix(unit).strip()
         if factor is None or number == text.strip():
             continue
@@ -171,13 +174,13 @@ def value_of(text: str, key: str) -> int:
     except (ValueError, ZeroDivisionError):
         value = Fraction(-1)
     if value < 0 or value.denominator != 1:
-        hint = f"write whole {UNIT}, or a number with its unit: {', '.join(units_of(UNIT))}"
+        hint = f"write whole {own}, or a number with its unit: {', '.join(units_of(own))}"
         raise ConfigError(file="command line", key=key, found=f"found {text!r}", hint=hint)
     return int(value)
 
 
 def _print(found: Sequence[Binding], site: Site) -> None:
-    table = Table("id", "room", "device", "from", "to", f"first ({UNIT})", f"last ({UNIT})")
+    table = Table("id", "room", "device", "from", "to", "first (Wh, ml)", "last (Wh, ml)")
     for one in found:
         table.add_row(
             one.id,
@@ -189,6 +192,13 @@ def _print(found: Sequence[Binding], site: Site) -> None:
             _shown(one.last),
         )
     Console().print(table)
+
+
+def _unit_of(device: str, site: Site) -> str:
+    """What this device counts; one that is gone is held to be an electricity meter."""
+    known = next((one for one in site.devices() if one.id == device), None)
+    meter = meter_of(device, known, None)
+    return meter.unit if meter else _USUAL
 
 
 def _shown(figure: Figure | None) -> str:

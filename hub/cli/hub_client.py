@@ -67,6 +67,10 @@ class HubClient:
         """What stands at this path; raises Answered, or HubError when no hub answers."""
         return self._ask("GET", path, shape, query=query)
 
+    def get_text(self, path: str, query: Mapping[str, str | int | float]) -> str:
+        """The text that stands at this path; raises as `get`."""
+        return self._answer("GET", path, query=query).decode()
+
     def post(
         self,
         path: str,
@@ -114,6 +118,18 @@ class HubClient:
         body: object = None,
         headers: Mapping[str, str] | None = None,
     ) -> Shape:
+        content = self._answer(method, path, query=query, body=body, headers=headers)
+        return msgspec.json.decode(content or b"null", type=shape)
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int | float] | None = None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
         content = None if body is None else msgspec.json.encode(body)
         sent = {"Content-Type": "application/json", **(headers or {})}
         try:
@@ -124,7 +140,7 @@ class HubClient:
             raise HubError(f"no hub answers at {self._http.base_url}: {error}") from None
         if answer.status_code >= 400:
             raise Answered(answer.status_code, _problem(answer.content))
-        return msgspec.json.decode(answer.content or b"null", type=shape)
+        return answer.content
 
 
 def hub_runs(folder: Path) -> bool:

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from hub.cli import (
+    accounts,
     alarms,
     alerts,
     backup,
@@ -19,9 +20,14 @@ from hub.cli import (
     inventory,
     labels,
     office,
+    orders,
+    prices,
     read,
+    reconcile,
     run,
     scan,
+    settle,
+    share,
     sheets,
     show,
     tell,
@@ -64,6 +70,10 @@ app.command("resolve")(tell.resolve)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(office.audit_app, name="audit")
 app.add_typer(office.keys_app, name="keys")
+app.add_typer(orders.app, name="order")
+app.add_typer(accounts.app, name="account")
+app.add_typer(prices.app, name="price")
+app.add_typer(share.app, name="share")
 app.command("import")(sheets.import_)
 app.command("export")(sheets.export)
 app.command("labels")(labels.labels)
@@ -72,6 +82,9 @@ app.command("bindings")(bindings.bindings)
 app.command("bind")(bindings.bind)
 app.command("unbind")(bindings.unbind)
 app.command("use")(use.use)
+app.add_typer(settle.app, name="settle")
+app.add_typer(settle.transfer_app, name="transfer")
+app.add_typer(reconcile.app, name="reconcile")
 app.command("doctor")(doctor.doctor)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

@@ -30,7 +30,8 @@ class OpenCommand:
     sent by an earlier run of the hub: they are only looked at. `late` holds answers nobody has taken yet.
     `number` counts commands as they came. `stop` says why it must go no further; empty while it may.
     `before` is how the device was before the first try that may have reached it; `was_otherwise` that it was
-    seen otherwise then, or since. While `deciding` an approval may be on its way to the disk.
+    seen otherwise then, or since. While `deciding` an approval may be on its way to the disk. `compared_s` is
+    when the device was asked for what its balance is compared with.
     """
 
     record: Record
@@ -46,6 +47,7 @@ class OpenCommand:
     deciding: bool = False
     before: Before = Before.UNSEEN
     was_otherwise: bool = False
+    compared_s: float = 0.0
 
     @property
     def urgency(self) -> tuple[bool, bool, int, int]:

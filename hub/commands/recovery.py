@@ -77,12 +77,19 @@ class Recovery:
             recovered=life.doubts > 0,
             before=before,
             was_otherwise=before is Before.OTHERWISE,
+            compared_s=self._compared_s(record, spec),
         )
         if command.recovered or self._is_trusted(record, uptime_ms):
             return command
         reason = "a clock was set, or the machine restarted, while it waited"
         await self._book.note(command, Over(shown=None, certain=True, reason=reason))
         return None
+
+    def _compared_s(self, record: Record, spec: CommandSpec) -> float:
+        """When its device was asked before the first try, at the earliest, by the wall clock."""
+        sent_ms = record.sent_ms or record.created_ms
+        ago_s = (self._clock.now_ms() - sent_ms) / 1000 + spec.confirm_s
+        return self._clock.monotonic_s() - ago_s
 
     def _is_trusted(self, record: Record, uptime_ms: int) -> bool:
         """Whether both clocks agree on how long it has waited: only then its deadline means anything."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TypedDict
 
@@ -60,6 +60,22 @@ def by_id(connection: Connection, command: str) -> Record | None:
     """The command of this id."""
     row = connection.execute(_BY_ID, {"wanted": command}).one_or_none()
     return None if row is None else _record(row)
+
+
+def of_keys(connection: Connection, owner: str, keys: Collection[str]) -> list[Record]:
+    """The commands of these keys of one owner, of which there are not too many for one statement."""
+    query = select(_t).where(_t.c.key.in_([_owned(owner, key) for key in keys]))
+    return [_record(row) for row in connection.execute(query)]
+
+
+def made_within(
+    connection: Connection, names: Collection[str], span_ms: tuple[int, int]
+) -> list[Record]:
+    """The commands of these names that were made from one moment until before another."""
+    query = select(_t).where(
+        _t.c.created_ms >= span_ms[0], _t.c.created_ms < span_ms[1], _t.c.name.in_(list(names))
+    )
+    return [_record(row) for row in connection.execute(query)]
 
 
 def recent(connection: Connection, *, device: str, state: State | None, limit: int) -> list[Record]:

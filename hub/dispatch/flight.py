@@ -20,10 +20,11 @@ from hub.command import (
 )
 from hub.commands import Before, Book, CommandError, OpenCommand
 from hub.commands.life import Denied, Over, Shown, broken_off, may_try_again, pause_s
-from hub.commands.order import canonical, checked
+from hub.commands.order import checked
 from hub.dispatch.guard import guarded, may_be_called_off
 from hub.dispatch.lane import Lane, Rules, Watch, Wire
 from hub.dispatch.last_words import LastWords
+from hub.dispatch.proof import Proof
 from hub.errors import StoreError
 from hub.points import Scalar
 from hub.registry import Registry
@@ -39,9 +40,6 @@ REQUIRED_FRESH_S = (
 OPENING_WAITS_S = 1.0  # for the answer to another try, and for the look after another opening
 AWAY_PAUSE_S = 0.5
 STORE_PAUSE_S = 1.0
-ALREADY_SO = "it was already so"
-NO_ANSWER = "it never answered: somebody else may have done what is seen"
-NO_CHANGE = "it was not seen otherwise before: nothing shows that this command did it"
 
 
 class Clearance(Enum):
@@ -76,7 +74,7 @@ class Flight:
         self._registry = registry
         self._looked_s = 0.0
         self._told_s = 0.0
-        self._last_words = last_words
+        self._proof = Proof(command=command, lane=lane, last_words=last_words, clock=clock)
 
     async def run(self) -> None:
         """Returns when the command has ended or must wait; its `not_before_s` says until when."""
@@ -93,7 +91,7 @@ class Flight:
             arguments: dict[str, Scalar] = dict(command.record.arguments)
             clearance = await self._clear(arguments)
             if clearance is Clearance.NO and command.life.doubts:
-                await self._end(self._shown())
+                await self._end(self._proof.shown())
             if clearance is not Clearance.GO:
                 return
             await self._tell(arguments)
@@ -118,7 +116,7 @@ class Flight:
             clearance = await self._look_before(arguments)
         if clearance is not Clearance.GO:
             return clearance
-        if command.spec.repeat is Repeat.NEVER and self._before(arguments) is Before.UNSEEN:
+        if command.spec.repeat is Repeat.NEVER and self._proof.before(arguments) is Before.UNSEEN:
             await self._fresh({expect.point for expect in command.spec.confirm}, BEFORE_LOOK_S)
         if forbidden := self._forbidden():  # looking took its time
             return await self._deny(forbidden)
@@ -168,13 +166,16 @@ class Flight:
         if not spec.requires and not filled:
             return Clearance.GO
         points = {expect.point for expect in spec.requires} | {one.from_point for one in filled}
+        began_s = self._clock.monotonic_s()
         values = await self._fresh(points, spec.confirm_s)
         if is_seen(spec.requires, values, arguments) is False:
             unmet = ", ".join(f"{name} is {values[name]}" for name in sorted(points & {*values}))
             return await self._deny(unmet)
-        if not points <= {*values}:
+        if not points <= {*values} or (filled and not self._proof.is_alive()):
             return self._wait(pause_s(1))
         self._looked_s = self._clock.monotonic_s()
+        if filled:
+            self._command.compared_s = began_s
         for argument in filled:
             value = values[argument.from_point]
             try:
@@ -189,7 +190,9 @@ class Flight:
         command, clock = self._command, self._clock
         watch = self._lane.watch = Watch(clock)
         end_s = min(command.deadline_s, clock.monotonic_s() + patience_s)
-        while not points <= {*watch.values} and (now_s := clock.monotonic_s()) < end_s:
+        while (now_s := clock.monotonic_s()) < end_s:
+            if points <= {*watch.values} and (command.life.doubts or self._proof.is_alive()):
+                break
             if command.stop or self._gives_way(now_s) or self._lane.is_overtaken(command, now_s):
                 break
             self._wire.refresh(command.device.link, command.device.id)
@@ -200,7 +203,7 @@ class Flight:
         """One try, written down before the wire. Without a doubt afterwards it waits, or has ended."""
         command, lane = self._command, self._lane
         try:
-            await self._book.send(command, arguments, self._before(arguments))
+            await self._book.send(command, arguments, self._proof.before(arguments))
         except StoreError:
             self._wait(STORE_PAUSE_S)
             return
@@ -268,7 +271,7 @@ class Flight:
         while not command.life.state.final:
             over = await self._look(end_s)
             now_s = clock.monotonic_s()
-            shown = self._shown()
+            shown = self._proof.shown()
             if over or self._is_enough(now_s):
                 await self._end(shown, certain=over)
             elif may_try_again(command.life, spec.repeat, shown):
@@ -286,15 +289,9 @@ class Flight:
         acknowledged = command.life.state is State.ACKNOWLEDGED
         if command.spec.repeat is Repeat.NEVER or (acknowledged and not command.spec.confirm):
             return True
-        if command.stop or self._gives_way(now_s) or self._is_in_vain():
+        if command.stop or self._gives_way(now_s) or self._proof.objection():
             return True
         return self._lane.is_overtaken(command, now_s)
-
-    def _is_in_vain(self) -> bool:
-        """Whether it is as it should be, and that proves nothing: looking longer shows no more."""
-        command = self._command
-        seen = is_seen(command.spec.confirm, self._lane.watch.values, command.record.arguments)
-        return bool(seen and self._proves_nothing())
 
     def _is_gone(self) -> bool:
         """Whether nothing can be seen of the device any more."""
@@ -325,7 +322,7 @@ class Flight:
         command, clock = self._command, self._clock
         look_s = clock.monotonic_s()
         while not await self._is_ended() and (now_s := clock.monotonic_s()) < end_s:
-            told = self._shown()
+            told = self._proof.shown()
             is_done = told is not None if is_last else self._lane.is_overtaken(command, now_s)
             if is_done or self._is_gone() or self._gives_way(now_s):
                 return
@@ -336,50 +333,18 @@ class Flight:
 
     async def _is_ended(self) -> bool:
         """Take in what came late and what was seen; returns whether that ended it."""
-        command, watch = self._command, self._lane.watch
+        command = self._command
         while command.late and not command.life.state.final:
             await self._book.answer_late(command, command.late.pop(0))
-        if self._shown():
-            proof = canonical(dict(watch.of(command.spec.confirm)))
-            reason = ALREADY_SO if command.before is Before.SO else ""
-            await self._book.note(command, Shown(reason=reason), proof)
+        if self._proof.shown():
+            shown = Shown(reason=self._proof.remark())
+            await self._book.note(command, shown, self._proof.words())
         return command.life.state.final
 
-    def _before(self, arguments: Mapping[str, Scalar]) -> Before:
-        """How the device is now, by its last word."""
-        command = self._command
-        told = is_seen(command.spec.confirm, self._last_words.of(command.device), arguments)
-        return Before.UNSEEN if told is None else Before.SO if told else Before.OTHERWISE
-
-    def _shown(self) -> bool | None:
-        """Whether the device shows that it is done.
-
-        A state proves itself, whoever brought it about. What must not happen twice is proved by a change:
-        the device must have been seen otherwise, before the send or after it. And while no answer came,
-        it is proved only by a point that names the command: somebody else may have opened, or bought.
-        """
-        command = self._command
-        shown = is_seen(command.spec.confirm, self._lane.watch.values, command.record.arguments)
-        if shown is False:
-            command.was_otherwise = True
-        if shown and self._proves_nothing():
-            return None
-        return shown
-
-    def _proves_nothing(self) -> str:
-        """Why the state that was wished for proves nothing of this command; empty when it does."""
-        command, spec = self._command, self._command.spec
-        if spec.repeat is Repeat.NEVER and not command.was_otherwise:
-            return NO_CHANGE
-        is_once = spec.repeat is Repeat.NEVER or spec.hazard is Hazard.CREDIT
-        is_answered = command.life.state is State.ACKNOWLEDGED
-        return NO_ANSWER if is_once and not is_answered and not spec.is_named else ""
-
     async def _end(self, shown: bool | None, *, certain: bool = False, reason: str = "") -> None:
-        command, values = self._command, self._lane.watch.values
-        if shown is None and is_seen(command.spec.confirm, values, command.record.arguments):
-            reason = self._proves_nothing()
-        reason = reason or command.stop
+        if shown is None:
+            reason = self._proof.doubt() or reason
+        reason = reason or self._command.stop
         await self._book.note(self._command, Over(shown=shown, certain=certain, reason=reason))
 
     async def _stop(self) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
 from typing import Protocol
 
 from hub.clock import Clock
-from hub.command import Command, CommandSpec, Expect, Hazard, Outcome
+from hub.command import Command, CommandSpec, Hazard, Outcome
 from hub.commands import OpenCommand
 from hub.commands.opposites import undoes
 from hub.model import Device, Reading
@@ -92,11 +91,6 @@ class Watch:
         else:
             return False
         return passed_ms > 0 and age_ms <= passed_ms + DEVICE_CLOCK_MS
-
-    def of(self, expects: tuple[Expect, ...]) -> Mapping[str, Scalar]:
-        """What was said of the points expected."""
-        points = [expect.point for expect in expects]
-        return {point: self.values[point] for point in points if point in self.values}
 
 
 class Lane:

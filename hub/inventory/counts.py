@@ -6,16 +6,24 @@ it found.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Container, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol, TypeAlias
 
 from hub.journal import Latest, Rollup, Series, Span
 from hub.model import Device
 from hub.plausibility import ANEW, Rule, rules_for
+from hub.points import POINTS
 
-COUNTERS = ("energy_import", "energy_total")  # the first that a product has is what its room used
-UNIT = "Wh"
+# What a room uses, by the names that accounts have for it, and the counters of each. The first counter that
+# a product has is what its room used.
+COUNTERS_OF: Mapping[str, tuple[str, ...]] = {
+    "electricity": ("energy_import", "energy_total"),
+    "hot_water": ("hot_water_volume",),
+    "drinking_water": ("drinking_water_volume",),
+}
+COUNTERS = tuple(chain.from_iterable(COUNTERS_OF.values()))
 DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
 NEAR_MS = 900_000  # a word of the counter this near speaks for a moment
@@ -43,6 +51,11 @@ class Meter:
     rule: Rule
     near_ms: int = NEAR_MS
 
+    @property
+    def unit(self) -> str:
+        """What it counts."""
+        return POINTS[self.point].unit
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Count:
@@ -57,13 +70,23 @@ class Count:
 Counts: TypeAlias = Generator[None, None, list[Count]]
 
 
+def counter_of(points: Container[str]) -> str | None:
+    """The counter among a product's points by which its room's use is told; None where there is none."""
+    return next((point for point in COUNTERS if point in points), None)
+
+
+def unit_of(utility: str) -> str:
+    """What the counters of this utility count."""
+    return POINTS[COUNTERS_OF[utility][0]].unit
+
+
 def meter_of(name: str, device: Device | None, latest: Latest | None) -> Meter | None:
     """The counter of a device; None where it has none.
 
     Where the product is not known any more, its counter is the one it told of.
     """
     told = device.profile.points if device else latest.values if latest else {}
-    point = next((point for point in COUNTERS if point in told), None)
+    point = counter_of(told)
     if point is None:
         return None
     slow_ms = round(device.period_s * 1000 * _SLOW_PERIODS) if device else 0
@@ -73,11 +96,15 @@ def meter_of(name: str, device: Device | None, latest: Latest | None) -> Meter |
 
 
 def meters_of(
-    names: Iterable[str], devices: Mapping[str, Device], latest: Mapping[str, Latest]
+    names: Iterable[str],
+    devices: Mapping[str, Device],
+    latest: Mapping[str, Latest],
+    utility: str = "",
 ) -> dict[str, Meter]:
-    """The counters of those of these devices that have one, by device."""
+    """The counters of those of these devices that have one, by device; of one utility, where it is named."""
+    wanted = COUNTERS_OF[utility] if utility else COUNTERS
     found = {name: meter_of(name, devices.get(name), latest.get(name)) for name in names}
-    return {name: meter for name, meter in found.items() if meter}
+    return {name: meter for name, meter in found.items() if meter and meter.point in wanted}
 
 
 def days_within(past: Past, meter: Meter, after_ms: int, until_ms: int) -> Iterator[list[Count]]:

@@ -106,6 +106,16 @@ class Disk:
         self._names: dict[str, _File] = {}
         self._safe_names: dict[str, _File] = {}
 
+    @classmethod
+    def of(cls, folder: Path) -> Disk:
+        """A disk on which this folder is safe, as it is."""
+        disk = cls()
+        for path in (path for path in folder.iterdir() if path.is_file()):
+            file = _File(safe=bytearray(path.read_bytes()))
+            disk._files[path.stat().st_ino] = disk._names[path.name] = file
+        disk._safe_names = dict(disk._names)
+        return disk
+
     def apply(self, record: Record) -> None:
         """One more record."""
         match record.what:

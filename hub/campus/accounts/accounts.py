@@ -7,16 +7,19 @@
     revenue/UTILITY               what was earned; in Wh or ml: free use that was used
     grant/UTILITY                 minus the allowances given
     correction/UTILITY            the other side of every correction
+    payout/SETTLEMENT             what somebody who left is to be paid
+    debt/SETTLEMENT               minus what somebody who left still owes
 
 A `/` or `%` inside a name is written `%2F` and `%25`, so that no two places share an account.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from hub.errors import HubError
 from hub.ledger.tables import accounts
@@ -57,11 +60,15 @@ class AccountKind(StrEnum):
     REVENUE = "revenue"
     GRANT = "grant"
     CORRECTION = "correction"
+    PAYOUT = "payout"
+    DEBT = "debt"
 
 
 _OF_ROOMS = (AccountKind.ROOM, AccountKind.HELD, AccountKind.METER)
+_NAMED = (AccountKind.PLATFORM, AccountKind.PAYOUT, AccountKind.DEBT)  # not by utility
 _KNOWN = select(accounts.c.id)
 _OPEN = insert(accounts)
+_SET = update(accounts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,12 +95,12 @@ class Room:
         return self._id(AccountKind.METER)
 
     def _id(self, kind: AccountKind) -> str:
-        return "/".join((kind, _quoted(self.building), _quoted(self.room), self.utility))
+        return "/".join((kind, quoted(self.building), quoted(self.room), self.utility))
 
 
 def platform(name: str) -> str:
     """The account of a payment platform."""
-    return f"{AccountKind.PLATFORM}/{_quoted(name)}"
+    return f"{AccountKind.PLATFORM}/{quoted(name)}"
 
 
 def revenue(utility: Utility) -> str:
@@ -109,6 +116,16 @@ def grant(utility: Utility) -> str:
 def correction(utility: Utility) -> str:
     """The other side of corrections."""
     return f"{AccountKind.CORRECTION}/{utility}"
+
+
+def payout(settlement: str) -> str:
+    """What whoever left with this settlement is to be paid."""
+    return f"{AccountKind.PAYOUT}/{quoted(settlement)}"
+
+
+def debt(settlement: str) -> str:
+    """What whoever left with this settlement owes."""
+    return f"{AccountKind.DEBT}/{quoted(settlement)}"
 
 
 def kind_of(account: str) -> AccountKind:
@@ -141,6 +158,33 @@ def is_open(connection: Connection, account: str) -> bool:
     return connection.scalar(_KNOWN.where(accounts.c.id == account)) is not None
 
 
+def closed_among(connection: Connection, wanted: Iterable[str]) -> set[str]:
+    """Those of these accounts that were closed; nothing may be booked on them."""
+    query = _KNOWN.where(accounts.c.id.in_(set(wanted)), accounts.c.closed_ms.is_not(None))
+    return set(connection.scalars(query))
+
+
+def opened_ms(connection: Connection, account: str) -> int | None:
+    """Since when an account is open, or was before it was closed; None where there is none."""
+    return connection.scalar(select(accounts.c.opened_ms).where(accounts.c.id == account))
+
+
+def close(connection: Connection, account: str, *, now_ms: int) -> None:
+    """Nothing may be booked on this account any more, until it is opened anew."""
+    connection.execute(_SET.where(accounts.c.id == account).values(closed_ms=now_ms))
+
+
+def reopen(connection: Connection, account: str, *, now_ms: int) -> None:
+    """Whoever has this account from now on begins with nothing; raises BookError unless it is closed."""
+    closed = connection.scalar(select(accounts.c.closed_ms).where(accounts.c.id == account))
+    if closed is None:
+        raise BookError(f"{account} is not closed")
+    since_ms = max(now_ms, closed + 1)  # what was booked before is of the one who left
+    connection.execute(
+        _SET.where(accounts.c.id == account).values(closed_ms=None, opened_ms=since_ms)
+    )
+
+
 def _row(account: str, now_ms: int) -> dict[str, object]:
     room, kind = _room(account), kind_of(account)
     return {
@@ -154,7 +198,7 @@ def _row(account: str, now_ms: int) -> dict[str, object]:
 
 
 def _utility(kind: AccountKind, account: str) -> str:
-    return "" if kind is AccountKind.PLATFORM else account.partition("/")[2]
+    return "" if kind in _NAMED else account.partition("/")[2]
 
 
 def _room(account: str) -> Room | None:
@@ -165,14 +209,15 @@ def _room(account: str) -> Room | None:
             building, room, utility = map(_unquoted, names)
             return Room(building=building, room=room, utility=Utility(utility))
         (name,) = names
-        if found is not AccountKind.PLATFORM:
+        if found not in _NAMED:
             Utility(name)
     except ValueError:
         raise BookError(f"no account is called {account[:200]!r}") from None
     return None
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A name as a part of an id or key: without `/`."""
     return name.replace("%", "%25").replace("/", "%2F")
 
 

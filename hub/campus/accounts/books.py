@@ -24,7 +24,15 @@ from sqlalchemy import (
 )
 from sqlalchemy import bindparam as bound
 
-from hub.campus.accounts.accounts import BookError, Unit, correction, ensure, is_open, room_of
+from hub.campus.accounts.accounts import (
+    BookError,
+    Unit,
+    closed_among,
+    correction,
+    ensure,
+    is_open,
+    room_of,
+)
 from hub.ledger.tables import balances, postings, transactions
 
 AMOUNT_MAX = 10**12  # of one posting: ten thousand million yuan, or a thousand GWh
@@ -43,6 +51,7 @@ class Kind(StrEnum):
     CORRECTION = "correction"
     TRANSFER = "transfer"  # from room to room
     SETTLEMENT = "settlement"  # at check-out
+    SHARE = "share"  # a room's part of a common use
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -341,6 +350,8 @@ def _move(connection: Connection, entries: Iterable[Entry]) -> None:
     for entry in entries:
         for posting in entry.postings:
             moved[posting.account, posting.unit] += posting.amount
+    for account in sorted(closed_among(connection, {account for account, _ in moved})):
+        raise BookError(f"{account} is closed")
     known = _known(connection, {account for account, _ in moved})
     old = [
         {"of": account, "in_unit": unit, "more": more}

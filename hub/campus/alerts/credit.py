@@ -76,8 +76,8 @@ def left_of(standing: Standing, policy: Prepaid, rate: int | None) -> Left | Non
         worth = standing.allowance * (rate or 0) // MILLION
         amount = standing.balance_fen + worth
         return Left(amount=amount, is_money=True, levels=policy.alarms_fen)
-    if standing.credit is None:
-        return None
+    if standing.credit is None or standing.room.utility is not Utility.ELECTRICITY:
+        return None  # levels are of money or energy
     amount = standing.credit + standing.allowance
     return Left(amount=amount, is_money=False, levels=policy.alarms_wh)
 
@@ -95,6 +95,8 @@ def energy_left(standing: Standing, rate: int | None) -> int | None:
 
 def outlook(standing: Standing, days: Sequence[DayUse], rate: int | None, today: date) -> Forecast:
     """How long what is left lasts; the overdraft, and what next month gives, are not counted."""
+    if standing.room.utility is not Utility.ELECTRICITY:
+        return Forecast(reason="only electricity is forecast")
     return forecast(energy_left(standing, rate), days, today)
 
 

@@ -1,4 +1,4 @@
-"""The use of rooms by day, kept in the ledger once a day of the site is over: what forecasts rest on.
+"""The electricity of rooms by day, kept in the ledger once a day of the site is over: what forecasts rest on.
 
 A day that was reckoned is not reckoned again, also when late readings come for it.
 """
@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, delete, insert, select
 
+from hub.campus.accounts.accounts import Utility
 from hub.campus.alerts.forecast import FORECAST_DAYS, HISTORY_DAYS, DayUse
 from hub.clock import Clock
 from hub.inventory.bindings import Binding, Chosen, find_bindings
@@ -60,7 +61,8 @@ class Days:
         names = {binding.device for binding in bound}
         products = partial(known_devices, names=names, profiles=site.profiles)
         latest = await self._journal.latest(names)
-        meters = meters_of(names, await self._ledger.read(products), latest)
+        devices = await self._ledger.read(products)
+        meters = meters_of(names, devices, latest, Utility.ELECTRICITY)
         rows: list[dict[str, object]] = []
         for place, group in _rooms(bound, meters).items():
             wanted = _wanted(group, known.get(place, set()), (first, today), site.timezone)

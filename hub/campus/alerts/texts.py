@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import TypeAlias
 
+from hub.campus.accounts.accounts import Utility
 from hub.campus.alerts.forecast import DAYS_MAX
 from hub.campus.alerts.kinds import (
     ARREARS_CUT,
@@ -28,12 +29,20 @@ class Language(StrEnum):
 
 
 Said: TypeAlias = tuple[str, str]  # English, Chinese
+# Beside electricity, which goes without saying.
+_UTILITIES: Mapping[Utility, Said] = {
+    Utility.HOT_WATER: ("hot water", "热水"),
+    Utility.DRINKING_WATER: ("drinking water", "饮用水"),
+}
 _FEW_MORE = 40  # bytes kept for the line that counts what is left out
 
 
 def line(alert: Alert, language: Language) -> str:
     """One line: where, what, and how long it lasts."""
     place = f"{alert.subject.building} {alert.subject.room}".strip() or alert.subject.id
+    for utility, names in _UTILITIES.items():
+        if alert.subject.id.endswith(f"/{utility}"):
+            place = f"{place} {names[language is Language.ZH]}"
     english, chinese = _SAY[alert.kind](alert)
     return f"{place}: {english}" if language is Language.EN else f"{place}:{chinese}"
 

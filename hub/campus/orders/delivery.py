@@ -14,6 +14,7 @@ from typing import TypeVar
 import structlog
 from sqlalchemy import Connection, select
 
+from hub.campus.accounts.accounts import Room
 from hub.campus.alarms import Alarms
 from hub.campus.orders import orders
 from hub.campus.orders.credit import (
@@ -27,6 +28,7 @@ from hub.campus.orders.credit import (
 )
 from hub.campus.orders.late import KEPT_MS, GivenUp, LateEffects, given_up, is_anothers
 from hub.campus.orders.orders import Act, Order, OrderError, OrderState
+from hub.campus.orders.swaps import is_of, redirect
 from hub.clock import Clock
 from hub.command import CommandSpec, State
 from hub.commands import CommandError, Commands, Record, Refusal, Resolution
@@ -54,6 +56,7 @@ class Delivery:
     """Every open order on its way. `take` each new one; `run` serves until cancelled.
 
     `refresh` has a device of a link read soon: a meter that was silent for long is seldom asked by itself.
+    `serving` names the meter that a room's payments are for now, empty when there is none.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Delivery:
         registry: Registry,
         alarms: Alarms,
         refresh: Callable[[str, str], None] = lambda _link, _device: None,
+        serving: Callable[[Room], str] = lambda _room: "",
     ) -> None:
         self._ledger = ledger
         self._clock = clock
@@ -72,6 +76,7 @@ class Delivery:
         self._registry = registry
         self._alarms = alarms
         self._refresh = refresh
+        self._serving = serving
         self._asked_s: dict[str, float] = {}
         self._late = LateEffects()
         self._lanes: dict[str, asyncio.Event] = {}
@@ -168,12 +173,15 @@ class Delivery:
             if record.state is State.FAILED and spec is not None:
                 self._late.watch(order.id, record, spec)
             return 0.0
+        serving = self._serving(order.room)
+        if serving not in ("", order.device):
+            return await self._redirect(order, serving)
         hindrance, now_ms = self._hindrance(order, device), self._clock.now_ms()
         if now_ms >= order.deadline_ms:
             reason = (record.reason if record else hindrance) or "its deadline has passed"
             await self._move(order, OrderState.REFUND_DUE, reason)
             return 0.0
-        if device is not None and spec is None and order.state is OrderState.ACCEPTED:
+        if self._is_kept_here(order, device, spec):
             await self._move(order, OrderState.DELIVERED, "")
             return 0.0
         if device is not None and hindrance:
@@ -183,6 +191,14 @@ class Delivery:
         if await self._commands.book.unknowns.block(order.device, spec):
             return PAUSE_S
         return await self._tell(order, spec, number + 1)
+
+    async def _redirect(self, order: Order, device: str) -> float:
+        act = Act(actor=ACTOR, now_ms=self._clock.now_ms(), cause="its meter was changed")
+        await self._ledger.run(lambda connection: redirect(connection, order, device, act))
+        _log.info("order", order=order.key, meter=device, reason=act.cause)
+        if self._tasks is not None:
+            self._wake(device, self._tasks)
+        return 0.0
 
     async def _command(self, order: Order) -> tuple[int, Record | None]:
         """The newest command that was made for it, with its number; 0 and None when there is none."""
@@ -225,6 +241,10 @@ class Delivery:
             return PAUSE_S
         return 0.0
 
+    def _is_kept_here(self, order: Order, device: Device | None, spec: CommandSpec | None) -> bool:
+        is_new = order.state is OrderState.ACCEPTED
+        return device is not None and spec is None and is_new and is_of(device, order)
+
     def _ask(self, device: Device) -> None:
         """Have a meter read that somebody has paid for, though it is away: it may be back."""
         now_s = self._clock.monotonic_s()
@@ -235,6 +255,8 @@ class Delivery:
     def _hindrance(self, order: Order, device: Device | None) -> str:
         if device is None:
             return f"{order.device} is gone"
+        if not is_of(device, order):
+            return f"{device.id} serves another room"
         return f"{device.id} is away" if self._registry.is_offline(device.id) else ""
 
     async def _end(self, order: Order, state: OrderState, record: Record) -> None:

@@ -8,9 +8,10 @@ from datetime import datetime, tzinfo
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from hub.campus.accounts.accounts import Room, Utility
+from hub.campus.accounts.accounts import Room
 from hub.campus.alarms import Alarms
 from hub.campus.orders import orders
+from hub.campus.orders.desk import Target
 from hub.campus.orders.notices import NoticeError, alipay_notice, form_of, standard_notice
 from hub.campus.orders.orders import Act, Notice, Order, Verdict
 from hub.campus.orders.platforms import Form, Platform
@@ -25,15 +26,13 @@ from hub.campus.orders.signatures import (
     seal_of,
 )
 from hub.campus.policies import Policies
+from hub.campus.prepaid.meters import paid_meters
 from hub.campus.prepaid.rules import Rules
 from hub.clock import Clock
-from hub.command import Hazard
 from hub.errors import HubError
 from hub.ledger import Ledger
-from hub.model import Device
 
 Said = TypeVar("Said")
-_METERED = "energy_import"
 _CLOCK = "clock"
 
 
@@ -75,7 +74,7 @@ class Intake:
         self._rules = policies.rules
         self.platforms = dict(policies.platforms)
         self._timezone = policies.site.timezone
-        self._meters = meters_of(policies.site.devices())
+        self._meters = paid_meters(policies.site.devices())
 
     async def standard(self, headers: Mapping[str, str], body: bytes) -> Order:
         """The order of a notice in the standard form, on disk.
@@ -83,7 +82,8 @@ class Intake:
         Raises NotSigned, NoticeError, NoRoom, OrderConflict, or StoreError when nothing was taken.
         """
         seal = seal_of(headers)
-        platform = self._signer(seal, body)
+        forms = [one for one in self.platforms.values() if one.form is Form.STANDARD]
+        platform = _signer(seal, body, forms)
         await self._check_time(seal.time_s)
         message = (platform.name, seal.id, seal.time_s)
         with self._replays.once(message, self._clock.monotonic_s()):
@@ -104,6 +104,18 @@ class Intake:
         notice = await self._read(platform, lambda: alipay_notice(platform, form))
         return None if notice is None else await self.take(notice)
 
+    async def question(self, headers: Mapping[str, str], target: bytes) -> Platform:
+        """The platform that signed a question, which is its own and of now: `target` is `GET path?query`.
+
+        It is signed as a notice of the standard form, whatever form the platform's notices have, and answered
+        once, as a notice is taken. Raises NotSigned or StoreError.
+        """
+        seal = seal_of(headers)
+        platform = _signer(seal, target, self.platforms.values())
+        await self._check_time(seal.time_s)
+        with self._replays.once((platform.name, seal.id, seal.time_s), self._clock.monotonic_s()):
+            return platform
+
     async def take(self, notice: Notice, cause: str = "notice") -> Order:
         """The order of a platform's own word, on disk; the first one whenever the same is said again.
 
@@ -111,11 +123,10 @@ class Intake:
         """
         now_ms, id = self._clock.now_ms(), self._clock.new_id()
         act = Act(actor=f"platform/{notice.platform}", now_ms=now_ms, cause=cause)
-        deadline_ms = now_ms + self._rules.of(notice.room.building).delivery_s * 1000
-        device = self._meters.get(notice.room, "")
+        to = self.target(notice.room)
         found = await self._ledger.run(
             lambda connection: orders.receive(
-                connection, notice, act, id=id, device=device, deadline_ms=deadline_ms
+                connection, notice, act, id=id, device=to.device, deadline_ms=to.deadline_ms
             )
         )
         self.counts[found.verdict] += 1
@@ -129,16 +140,14 @@ class Intake:
             self._taken(order)
         return order
 
-    def _signer(self, seal: Seal, body: bytes) -> Platform:
-        """Whose key it is says whose word it is; all are tried, so that the time taken tells nothing."""
-        found = [
-            platform
-            for platform in self.platforms.values()
-            if platform.form is Form.STANDARD and is_signed(seal, body, platform.secrets)
-        ]
-        if not found:
-            raise NotSigned("signature")
-        return found[0]
+    def serving(self, room: Room) -> str:
+        """The meter that a room's payments are for now; empty when there is none."""
+        return self._meters.get(room, "")
+
+    def target(self, room: Room) -> Target:
+        """Where an order for this room goes that is taken now, and how long it may wait there."""
+        patience_ms = self._rules.of(room.building).delivery_s * 1000
+        return Target(device=self.serving(room), deadline_ms=self._clock.now_ms() + patience_ms)
 
     async def _check_time(self, time_s: float) -> None:
         """Refuse what is not of now, and everything while this clock is behind what was signed before."""
@@ -177,14 +186,9 @@ class Intake:
         )
 
 
-def meters_of(devices: Iterable[Device]) -> dict[Room, str]:
-    """The device that a room's payments are for: one that takes credit before one that only counts."""
-    found: dict[Room, tuple[bool, str]] = {}
-    for device in devices:
-        place, profile = device.place, device.profile
-        counts_only = all(spec.hazard is not Hazard.CREDIT for spec in profile.commands.values())
-        if not place.room or (counts_only and _METERED not in profile.points):
-            continue
-        room = Room(building=place.building, room=place.room, utility=Utility.ELECTRICITY)
-        found[room] = min(found.get(room, (True, device.id)), (counts_only, device.id))
-    return {room: device for room, (_, device) in found.items()}
+def _signer(seal: Seal, content: bytes, platforms: Iterable[Platform]) -> Platform:
+    """Whose key it is says whose word it is; all are tried, so that the time taken tells nothing."""
+    found = [one for one in platforms if is_signed(seal, content, one.secrets)]
+    if not found:
+        raise NotSigned("signature")
+    return found[0]

@@ -28,6 +28,7 @@ class GivenUp:
     command: str
     device: str
     point: str
+    argument: str
     count: int
 
 
@@ -77,7 +78,7 @@ def given_up(connection: Connection, since_ms: int) -> list[tuple[str, Record]]:
 def is_anothers(connection: Connection, one: GivenUp) -> bool | None:
     """Whether another credit has made this count of the meter; None while one may have."""
     for record in rows.recent(connection, device=one.device, state=None, limit=_READ_MAX):
-        if record.id <= one.command or one.count not in record.arguments.values():
+        if record.id <= one.command or record.arguments.get(one.argument) != one.count:
             continue
         if record.state is State.CONFIRMED or record.resolution is Resolution.DONE:
             return True
@@ -87,13 +88,14 @@ def is_anothers(connection: Connection, one: GivenUp) -> bool | None:
 
 
 def _given_up(order: str, record: Record, spec: CommandSpec) -> Iterator[GivenUp]:
-    for argument in spec.arguments.values():
-        count = record.arguments.get(argument.name)
-        if argument.from_point and isinstance(count, int):
-            yield GivenUp(
-                order=order,
-                command=record.id,
-                device=record.device,
-                point=argument.from_point,
-                count=count,
-            )
+    argument = spec.count
+    count = record.arguments.get(argument.name) if argument else None
+    if argument and isinstance(count, int):
+        yield GivenUp(
+            order=order,
+            command=record.id,
+            device=record.device,
+            point=argument.from_point,
+            argument=argument.name,
+            count=count,
+        )

@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 from hub import audit
 from hub.campus.accounts import accounts, books
 from hub.campus.accounts.accounts import Room, Unit
+from hub.campus.orders.platforms import DESK
 from hub.errors import HubError
 from hub.ledger import tables
 
@@ -67,18 +68,23 @@ _NEXT = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Notice:
-    """What a platform says was paid, and proved to be its own word. `amount_fen` is above 0."""
+    """What a platform says was paid, and proved to be its own word. `amount_fen` is above 0.
+
+    `source` is the account that pays, empty for the platform's own; only the desk names another.
+    """
 
     platform: str
     number: str
     room: Room
     amount_fen: int
+    source: str = ""
 
     @property
     def digest(self) -> str:
         """The same for the same content, however the platform wrote it."""
         room = self.room
         content = [room.building, room.room, str(room.utility), self.amount_fen]
+        content += filter(None, [self.source])
         return hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()
 
 
@@ -102,6 +108,12 @@ class Order:
     received_ms: int
     deadline_ms: int
     changed_ms: int
+    source: str = ""
+
+    @property
+    def payer(self) -> str:
+        """The account that its money comes from, and goes back to."""
+        return self.source or accounts.platform(self.platform)
 
     @property
     def key(self) -> str:
@@ -157,20 +169,21 @@ def receive(
 ) -> Received:
     """Take a notice: at most one order for each number of a platform, whatever is repeated.
 
-    `id` is the new order's; `device` is the meter that serves the room, empty when there is none, which
-    takes nothing. Accepted, the money is booked from the platform's account to what is held for the room.
+    `id` is the new order's; `device` is the meter that serves the room. Without one nothing is taken, nor
+    for a closed account. Accepted, the money is booked from the payer's account to what is held.
     """
     known = find(connection, notice.platform, notice.number)
     if known is not None:
         return _again(connection, known, notice, act)
-    if not device:
+    room = notice.room
+    if not device or accounts.closed_among(connection, [room.account]):
         return Received(verdict=Verdict.NO_ROOM, order=None)
     order = Order(
         id=id,
         platform=notice.platform,
         number=notice.number,
         body_hash=notice.digest,
-        account=notice.room.account,
+        account=room.account,
         device=device,
         amount_fen=notice.amount_fen,
         state=OrderState.RECEIVED,
@@ -179,12 +192,12 @@ def receive(
         received_ms=act.now_ms,
         deadline_ms=deadline_ms,
         changed_ms=act.now_ms,
+        source=notice.source,
     )
-    payer, room = accounts.platform(order.platform), notice.room
-    needed = (payer, room.account, room.held, room.meter)
+    needed = (order.payer, room.account, room.held, room.meter)
     accounts.ensure(connection, *needed, now_ms=act.now_ms)
     connection.execute(_ADD, {name: getattr(order, name) for name in Order.__slots__})
-    _book(connection, order, books.Kind.ACCEPTED, (payer, room.held), act)
+    _book(connection, order, books.Kind.ACCEPTED, (order.payer, room.held), act)
     return Received(
         verdict=Verdict.TAKEN, order=advance(connection, order, OrderState.ACCEPTED, act)
     )
@@ -230,6 +243,26 @@ def recent(
     return [_order(row) for row in connection.execute(query)]
 
 
+def of_numbers(connection: Connection, platform: str, numbers: Collection[str]) -> list[Order]:
+    """The orders of these numbers, of which there are not too many for one statement."""
+    query = select(_t).where(_t.c.platform == platform, _t.c.number.in_(list(numbers)))
+    return [_order(row) for row in connection.execute(query)]
+
+
+def received_within(connection: Connection, platform: str, span_ms: tuple[int, int]) -> list[Order]:
+    """A platform's orders that came from one moment until before another."""
+    query = select(_t).where(
+        _t.c.platform == platform, _t.c.received_ms >= span_ms[0], _t.c.received_ms < span_ms[1]
+    )
+    return [_order(row) for row in connection.execute(query)]
+
+
+def first_received_ms(connection: Connection, platform: str) -> int | None:
+    """When a platform's first order came; None when none ever did."""
+    query = select(_t.c.received_ms).where(_t.c.platform == platform)
+    return connection.scalar(query.order_by(_t.c.received_ms).limit(1))
+
+
 def last_received_ms(connection: Connection) -> int:
     """When the newest order was taken, 0 when there is none; a platform's signed time stood beside it."""
     query = select(_t.c.received_ms).order_by(_t.c.id.desc()).limit(1)
@@ -269,16 +302,8 @@ def advance(
     if moved.rowcount != 1:
         raise OrderError(f"{order.key} is not {order.state} any more")
     _note(connection, order.key, str(state), _shown(order), _shown(after), act)
-    place = connection.scalar(_EVENTS, {"of": order.id}) or 0
-    connection.execute(
-        _ADD_EVENT,
-        {
-            "id": f"{order.id}-{place + 1}",
-            "order_id": order.id,
-            "event": str(state),
-            "next_ms": act.now_ms,
-        },
-    )
+    if order.platform != DESK:  # nobody outside is told of the house's own
+        _tell(connection, after)
     return after
 
 
@@ -297,9 +322,9 @@ def deliver(connection: Connection, order: Order, act: Act, *, in_meter: bool) -
 
 
 def refund(connection: Connection, order: Order, act: Act) -> Order:
-    """Refunded: the platform has given back what was held. As `advance`."""
+    """Refunded: what was held has gone back where it came from. As `advance`."""
     after = advance(connection, order, OrderState.REFUNDED, act)
-    back = (order.room.held, accounts.platform(order.platform))
+    back = (order.room.held, order.payer)
     _book(connection, order, books.Kind.REFUNDED, back, act)
     return after
 
@@ -307,6 +332,19 @@ def refund(connection: Connection, order: Order, act: Act) -> Order:
 def alarm(connection: Connection, key: str, action: str, said: str, act: Act) -> None:
     """A row of the audit for what somebody should look at; the order, if there is one, stays as it is."""
     _note(connection, key, action, "", said, act)
+
+
+def _tell(connection: Connection, order: Order) -> None:
+    place = connection.scalar(_EVENTS, {"of": order.id}) or 0
+    connection.execute(
+        _ADD_EVENT,
+        {
+            "id": f"{order.id}-{place + 1}",
+            "order_id": order.id,
+            "event": str(order.state),
+            "next_ms": order.changed_ms,
+        },
+    )
 
 
 def _again(connection: Connection, known: Order, notice: Notice, act: Act) -> Received:
@@ -378,4 +416,5 @@ def _order(row: Row[tuple[object, ...]]) -> Order:
         received_ms=row.received_ms,
         deadline_ms=row.deadline_ms,
         changed_ms=row.changed_ms,
+        source=row.source,
     )

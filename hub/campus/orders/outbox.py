@@ -14,6 +14,7 @@ import httpx2
 import msgspec
 from sqlalchemy import Connection, Row, select, update
 
+from hub import audit
 from hub.campus.alarms import Alarms
 from hub.campus.orders.platforms import Platform
 from hub.campus.orders.signatures import sealed
@@ -113,10 +114,10 @@ class Outbox:
         """Words that no try brought home: a person's, the oldest first."""
         return await self._ledger.read(_stuck)
 
-    async def again(self, word: str) -> bool:
+    async def again(self, word: str, actor: str) -> bool:
         """Begin anew with one that is a person's; False when it is none. Raises StoreError."""
         now_ms = self._clock.now_ms()
-        return await self._ledger.run(lambda connection: _again(connection, word, now_ms))
+        return await self._ledger.run(lambda connection: _again(connection, word, actor, now_ms))
 
     async def _turn(self, name: str) -> None:
         try:
@@ -202,10 +203,23 @@ def _stuck(connection: Connection) -> list[Word]:
     return [_word(row) for row in connection.execute(query.order_by(_t.c.id).limit(_STEP))]
 
 
-def _again(connection: Connection, word: str, now_ms: int) -> bool:
+def _again(connection: Connection, word: str, actor: str, now_ms: int) -> bool:
     stuck = (_t.c.id == word) & _t.c.done_ms.is_(None) & (_t.c.next_ms == NEVER_MS)
-    fresh = {"attempts": 0, "next_ms": now_ms}
-    return connection.execute(update(_t).where(stuck).values(**fresh)).rowcount == 1
+    found = connection.execute(_WORDS.where(stuck)).one_or_none()
+    if found is None:
+        return False
+    connection.execute(update(_t).where(stuck).values(attempts=0, next_ms=now_ms))
+    audit.append(
+        connection,
+        actor=actor,
+        cause=word,
+        subject=f"order/{found.platform}/{found.number}",
+        action="told again",
+        before=found.error,
+        after=found.event,
+        time_ms=now_ms,
+    )
+    return True
 
 
 def _drop(connection: Connection, platform: str, now_ms: int) -> int:

@@ -6,25 +6,21 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import quote, urlsplit
 
 import httpx2
 import msgspec
 
 from hub.campus.orders import orders
+from hub.campus.orders.asking import PAGES_MAX, Asker, ListError
 from hub.campus.orders.intake import Intake, NoRoom, OrderConflict
 from hub.campus.orders.notices import NoticeError, OrderBody, notice_of
 from hub.campus.orders.orders import Act, Notice, Order, OrderState
 from hub.campus.orders.platforms import Platform
-from hub.campus.orders.signatures import NotSigned, is_fresh, is_signed, seal_of, sealed
 from hub.clock import Clock
-from hub.errors import HubError, StoreDamaged, StoreError
+from hub.errors import StoreDamaged, StoreError
 from hub.ledger import Ledger
 
 PERIOD_S = 300.0
-ANSWER_TIMEOUT_S = 20.0
-PAGES_MAX = 200
-PAGE_MAX_BYTES = 1 << 20
 _FIRST_MS = 7 * 86_400_000  # how far back the first question goes
 _OVERLAP_MS = 3_600_000  # how far each further one goes behind the one before
 
@@ -46,10 +42,6 @@ class ListPage(msgspec.Struct, frozen=True, kw_only=True):
 _pages = msgspec.json.Decoder(ListPage)
 
 
-class ListError(HubError):
-    """The list cannot be had or believed now; it is asked for again."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
     """What came of asking: orders that were on the list, new ones, and refunds."""
@@ -69,7 +61,7 @@ class PlatformList:
         self._ledger = ledger
         self._clock = clock
         self._intake = intake
-        self._http = http
+        self._asker = Asker(clock=clock, http=http)
         self._since_ms: dict[str, int] = {}
 
     async def run(self) -> None:
@@ -113,30 +105,8 @@ class PlatformList:
             self._intake.alarms.end(subject)
 
     async def _page(self, platform: Platform, since_ms: int, after: str) -> ListPage:
-        url = urlsplit(platform.list_url)
-        query = "&".join(filter(None, [url.query, f"since_ms={since_ms}"]))
-        query += f"&after={quote(after)}" if after else ""
-        now_ms = self._clock.now_ms()
-        target = f"GET {url.path}?{query}".encode()
-        headers = sealed(platform.secrets[:1], self._clock.new_id(), now_ms // 1000, target)
-        headers["accept-encoding"] = "identity"
-        address = url._replace(query=query).geturl()
-        try:
-            async with (
-                asyncio.timeout(ANSWER_TIMEOUT_S),
-                self._http.stream("GET", address, headers=headers) as answer,
-            ):
-                body = await _whole(answer)
-            seal = seal_of(answer.headers)
-            if not is_signed(seal, body, platform.secrets):
-                raise ListError("not signed by it")
-            if not is_fresh(seal.time_s, self._clock.now_ms()):
-                raise ListError("signed at another time")
-            return _pages.decode(body)
-        except (TimeoutError, httpx2.HTTPError) as error:
-            raise ListError(f"no answer: {type(error).__name__}") from None
-        except (NotSigned, msgspec.DecodeError, UnicodeDecodeError):
-            raise ListError("not as agreed") from None
+        query = {"since_ms": str(since_ms), "after": after}
+        return await self._asker.page(platform, platform.list_url, query, _pages)
 
     async def _compare(self, platform: Platform, listed: Listed) -> str:
         """What came of one order on the list."""
@@ -175,14 +145,3 @@ class PlatformList:
         act = Act(actor=f"platform/{order.platform}", now_ms=self._clock.now_ms(), cause="its list")
         await self._ledger.run(lambda connection: orders.refund(connection, order, act) and None)
         return "refunded"
-
-
-async def _whole(answer: httpx2.Response) -> bytes:
-    if answer.status_code != httpx2.codes.OK:
-        raise ListError(f"status {answer.status_code}")
-    body = bytearray()
-    async for part in answer.aiter_bytes():
-        body += part
-        if len(body) > PAGE_MAX_BYTES:
-            raise ListError("a page is too large")
-    return bytes(body)

@@ -8,6 +8,7 @@
     callback_url = "https://…"            # told of every change of an order
     callback_answer = ""                  # the body that means taken; empty: status 200 or 204
     list_url = "https://…"                # asked for notices that never came
+    bill_url = "https://…"                # asked for the bill of each day
 
     [platforms.alipay-gateway]
     form = "alipay"
@@ -34,6 +35,7 @@ from hub.site import Site
 from hub.site_files import SITE_FILE
 from hub.toml_table import Table
 
+DESK = "desk"  # orders that staff give: no site has a platform of this name
 _NAMED = "abcdefghijklmnopqrstuvwxyz0123456789-"
 _NAME_MAX = 32
 _RSA_MIN_BITS = 2_048
@@ -63,6 +65,7 @@ class Platform:
     callback_url: str = ""
     callback_answer: str = ""
     list_url: str = ""
+    bill_url: str = ""
 
 
 def read_platforms(site: Site) -> dict[str, Platform]:
@@ -83,6 +86,8 @@ def read_platforms(site: Site) -> dict[str, Platform]:
 
 def _platform(folder: Path, file: str, name: str, entry: object) -> Platform:
     table = Table(file, f"platforms.{name}", entry if isinstance(entry, dict) else {})
+    if name == DESK:
+        raise table.wrong("", name, "the hub's own; call it otherwise")
     if not 0 < len(name) <= _NAME_MAX or name.strip(_NAMED):
         raise table.wrong("", name, "call it with a-z, 0-9 and -, at most 32 letters")
     if not isinstance(entry, dict):
@@ -104,6 +109,7 @@ def _platform(folder: Path, file: str, name: str, entry: object) -> Platform:
         callback_url=address(table, "callback_url"),
         callback_answer=table.text("callback_answer", ""),
         list_url=address(table, "list_url"),
+        bill_url=address(table, "bill_url"),
     )
     for key, value in table.rest().items():
         raise table.wrong(key, value, "an unknown key; see docs/orders.md")
@@ -120,7 +126,8 @@ def _check_whole(table: Table, platform: Platform) -> None:
     for key in needed[platform.form]:
         if not getattr(platform, key):
             raise table.wrong(key, getattr(platform, key), f"{platform.form} needs it")
-    if (platform.callback_url or platform.list_url) and not platform.secrets:
+    urls = (platform.callback_url, platform.list_url, platform.bill_url)
+    if any(urls) and not platform.secrets:
         raise table.wrong("secrets", [], "what the hub sends is signed with the first")
 
 

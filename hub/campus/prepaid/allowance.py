@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from hub import audit
 from hub.campus.accounts import books
-from hub.campus.accounts.accounts import AccountKind, Room, Unit, grant, room_of
+from hub.campus.accounts.accounts import AccountKind, Room, Unit, closed_among, grant, room_of
 from hub.campus.accounts.books import Entry, Kind, Posting, transfer
 from hub.campus.prepaid.charge import local_day
 from hub.campus.prepaid.meters import room_meters
@@ -68,7 +68,8 @@ def _give(
     keys = {account: f"allowance/{month}/{account}" for account in rooms}
     query = select(transactions.c.key).where(transactions.c.key.in_(keys.values()))
     done = set(connection.scalars(query))
-    wanted = [account for account in rooms if keys[account] not in done]
+    passed = done | {keys[account] for account in closed_among(connection, rooms)}
+    wanted = [account for account in rooms if keys[account] not in passed]
     left = _left(connection, wanted)
     entries = [
         Entry(key=keys[account], kind=Kind.GRANT, postings=postings, cause=month)

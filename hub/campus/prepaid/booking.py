@@ -11,10 +11,10 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from hub import audit
 from hub.campus.accounts import books
-from hub.campus.accounts.accounts import Room, Unit, Utility, revenue
+from hub.campus.accounts.accounts import Room, Unit, Utility, closed_among, revenue
 from hub.campus.accounts.books import Entry, Kind, Posting, transfer
 from hub.campus.accounts.prices import Tariff
-from hub.campus.prepaid.charge import Charge, Track, by_day, local_day, price
+from hub.campus.prepaid.charge import Charge, Mark, Track, by_day, local_day, price
 from hub.campus.prepaid.metering import Held, Metering
 from hub.campus.prepaid.meters import open_rooms
 from hub.campus.prepaid.rules import Rules
@@ -71,6 +71,7 @@ class Terms:
     flush: bool
     now_ms: int
     tariffs: Mapping[tuple[Utility, str], Tariff] = field(default_factory=dict)
+    words: Mapping[str, Mark] = field(default_factory=dict)  # what persons read, by device
 
     def tariff(self, room: Room) -> Tariff:
         """The prices that hold for a room."""
@@ -95,6 +96,7 @@ class Booking:
         self._terms = terms
         self._known = _current(connection, drafts)
         self._free = _allowances(connection, drafts)
+        self._closed = closed_among(connection, (draft.metering.room.account for draft in drafts))
         self._entries: list[Entry] = []
         self._begun: list[tuple[Draft, int]] = []
         self._moved: list[tuple[Draft, int]] = []
@@ -109,7 +111,7 @@ class Booking:
             return
         room = metering.room
         policy = self._terms.rules.of(room.building)
-        pays = policy.charges(room.room)
+        pays = policy.charges(room.room) and room.account not in self._closed
         charge = price(
             by_day(track.steps if pays else (), self._terms.timezone),
             self._terms.tariff(room),

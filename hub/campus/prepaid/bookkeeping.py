@@ -9,7 +9,7 @@ import structlog
 
 from hub.campus.accounts import books
 from hub.campus.alarms import Alarms
-from hub.campus.prepaid.allowance import grant_month
+from hub.campus.prepaid.allowance import Granted, grant_month
 from hub.campus.prepaid.booking import Run
 from hub.campus.prepaid.charge import local_day
 from hub.campus.prepaid.charging import Charger
@@ -80,6 +80,19 @@ class Bookkeeping:
             await self._check()
             self._checked_s = now_s
         return done
+
+    async def grant(self) -> Granted | None:
+        """Charge what was used, and give this month's allowances where they are still to be given.
+
+        None while there is no site. Raises StoreError.
+        """
+        site, rules = self._site, self._rules
+        if site is None:
+            return None
+        if not self._is_open:
+            await self._open(site, rules)
+        await self._charger.run(site, rules)
+        return await grant_month(self._ledger, site, rules, clock=self._clock)
 
     async def _open(self, site: Site, rules: Rules) -> None:
         rooms = [meter.room for meter in room_meters(site, rules)]

@@ -29,7 +29,10 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Register:
-    """What a product says of its counter; 0 where no power limits it, or where it never begins anew."""
+    """What a product says of its counter; 0 where nothing limits it, or where it never begins anew.
+
+    `rated_w` is the most it goes on in an hour: watts of a counter in Wh, ml an hour of one of water.
+    """
 
     point: str
     rated_w: int

@@ -8,7 +8,7 @@ day that has a price.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -19,6 +19,7 @@ from hub.campus.accounts.accounts import BookError, Room
 from hub.campus.accounts.prices import MILLION, read_tariff
 from hub.campus.prepaid.booking import Draft, Run, Terms, book
 from hub.campus.prepaid.charge import (
+    Mark,
     follow,
     local_day,
     marks_of,
@@ -55,15 +56,21 @@ class Charger:
         *,
         rooms: Collection[Room] | None = None,
         flush: bool = False,
+        words: Mapping[str, Mark] | None = None,
     ) -> Run:
         """Charge every metering, or those of some rooms, as far as the journal goes.
 
-        With `flush` also what is less than the building's `charge_step_fen`. Raises StoreError; the next run
-        goes on where this one ended, and nothing is charged twice.
+        With `flush` also what is less than the building's `charge_step_fen`. `words` are what persons read at
+        the meters of these devices: each is charged to that and no further. Raises StoreError; the next
+        run goes on where this one ended, and nothing is charged twice.
         """
         async with self._turn:
             terms = Terms(
-                timezone=site.timezone, rules=rules, flush=flush, now_ms=self._clock.now_ms()
+                timezone=site.timezone,
+                rules=rules,
+                flush=flush,
+                now_ms=self._clock.now_ms(),
+                words=words or {},
             )
             meterings, terms = await self._ledger.read(partial(_read, site=site, terms=terms))
             wanted = [item for item in meterings if rooms is None or item.room in rooms]
@@ -92,10 +99,15 @@ class Charger:
         end_ms = terms.now_ms + CLOCK_AHEAD_MS
         if metering.to_ms is not None:
             end_ms = min(end_ms, metering.to_ms + 1)  # what it said in that very moment is its last
+        word = terms.words.get(metering.device) if metering.to_ms is None else None
+        if word is not None:
+            end_ms = min(end_ms, word.time_ms)
         series = await self._journal.history(
             metering.device, metering.register.point, start_ms, max(start_ms, end_ms), _READINGS
         )
         marks = marks_of(series, metering.to_ms, metering.last_value)
+        if word is not None:
+            marks.append((word, False))
         counted = metering.counted and start_ms == metering.mark.time_ms
         if not counted and marks:
             metering = replace(metering, mark=marks[0][0], counted=True)

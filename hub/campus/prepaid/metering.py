@@ -117,6 +117,12 @@ def list_held(connection: Connection) -> list[Held]:
     ]
 
 
+def drop_rests(connection: Connection, room: Room) -> None:
+    """Whoever leaves a room leaves no part of a fen to the next."""
+    mine = meterings.c.account == room.account
+    connection.execute(update(meterings).where(mine).values(rest=0))
+
+
 def release(
     connection: Connection,
     binding: str,

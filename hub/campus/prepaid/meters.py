@@ -12,21 +12,22 @@ from hub.campus.accounts.accounts import Room, Utility, correction, ensure, gran
 from hub.campus.prepaid.charge import Register
 from hub.campus.prepaid.rules import Rules
 from hub.command import Hazard
+from hub.inventory.counts import COUNTERS_OF, counter_of
+from hub.model import Device
 from hub.points import POINTS
 from hub.profile import Profile
 from hub.site import Site
 
 # The counters of the vocabulary that a room is charged by.
 _COUNTERS: Mapping[str, Utility] = {
-    "energy_import": Utility.ELECTRICITY,
-    "energy_total": Utility.ELECTRICITY,
+    point: Utility(name) for name, points in COUNTERS_OF.items() for point in points
 }
 _OPENED = 500  # rooms looked up at once
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Meter:
-    """A device that measures what a room of a charged building buys.
+    """A device that measures what a room buys.
 
     `holds_credit`: it deducts what is used by itself, and the hub never charges it.
     """
@@ -39,15 +40,22 @@ class Meter:
 
 def room_meters(site: Site, rules: Rules) -> Iterator[Meter]:
     """Every meter of a room that pays for what it uses."""
-    for device in site.devices():
-        place, point = device.place, _counter(device.profile)
-        if point and place.room and rules.of(place.building).charges(place.room):
-            yield Meter(
-                device=device.id,
-                room=Room(building=place.building, room=place.room, utility=_COUNTERS[point]),
-                register=_register(device.profile, point),
-                holds_credit=holds_credit(device.profile),
-            )
+    for meter in _meters_in(site.devices()):
+        if rules.of(meter.room.building).charges(meter.room.room):
+            yield meter
+
+
+def paid_meters(devices: Iterable[Device]) -> dict[Room, str]:
+    """The device that the payments of each room are for; a room of which nothing is counted has none."""
+    found: dict[Room, list[Meter]] = {}
+    for meter in _meters_in(devices):
+        found.setdefault(meter.room, []).append(meter)
+    return {room: paid_of(meters).device for room, meters in found.items()}
+
+
+def paid_of(meters: Iterable[Meter]) -> Meter:
+    """Which of a room's meters, at least one, is paid for: one that takes credit first, then by id."""
+    return min(meters, key=lambda meter: (not meter.holds_credit, meter.device))
 
 
 def holds_credit(profile: Profile) -> bool:
@@ -66,15 +74,21 @@ def open_rooms(connection: Connection, rooms: Iterable[Room], *, now_ms: int) ->
         ensure(connection, *ids, now_ms=now_ms)
 
 
-def _counter(profile: Profile) -> str | None:
-    """The first of the product's points, in its own order, that a room may be charged by."""
-    return next((name for name in profile.points if name in _COUNTERS), None)
+def _meters_in(devices: Iterable[Device]) -> Iterator[Meter]:
+    for device in devices:
+        place, point = device.place, counter_of(device.profile.points)
+        if place.room and point:
+            yield Meter(
+                device=device.id,
+                room=Room(building=place.building, room=place.room, utility=_COUNTERS[point]),
+                register=_register(device.profile, point),
+                holds_credit=holds_credit(device.profile),
+            )
 
 
 def _register(profile: Profile, point: str) -> Register:
-    limited = POINTS[point].unit == Utility.ELECTRICITY.unit
     return Register(
         point=point,
-        rated_w=math.ceil(profile.rated_power_w) if limited else 0,
+        rated_w=math.ceil(profile.hourly_max(POINTS[point].unit)),
         rollover=int(profile.points[point].rollover or 0),
     )

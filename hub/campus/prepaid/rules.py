@@ -5,6 +5,7 @@ overdraft_fen = 500              # a room may owe this much before it is cut
 alarms_fen = [2000, 500]         # balances at which a room is warned; alarms_wh where a meter counts energy
 allowance_wh = 5000              # free each month, used first; allowance_hot_water_ml, …_drinking_water_ml
 carry_over = false               # whether what is left of it stays
+allowance_moves = false          # whether it goes with a transfer to another room
 charge_step_fen = 50             # a room is charged when so much is due, and at the end of each day
 delivery_s = 86400               # how long an order may wait for its meter before it is refunded
 restore = "arm"                  # after payment: "arm", a hand at the device closes it, or "close"
@@ -67,6 +68,7 @@ class Prepaid:
     alarms_wh: tuple[int, ...] = (20_000, 5_000)
     allowances: Mapping[Utility, int] = field(default_factory=dict)
     carry_over: bool = False
+    allowance_moves: bool = False
     charge_step_fen: int = 50
     delivery_s: int = 86_400
     restore: Restore = Restore.ARM
@@ -150,6 +152,7 @@ def _prepaid(table: Table) -> Prepaid:
         alarms_wh=_levels(table, "alarms_wh", (20_000, 5_000)),
         allowances=dict(_allowances(table)),
         carry_over=table.flag("carry_over"),
+        allowance_moves=table.flag("allowance_moves"),
         charge_step_fen=_whole(table, "charge_step_fen", 50, 10_000),
         delivery_s=_whole(table, "delivery_s", 86_400, _DELIVERY_MAX_S, least=1),
         restore=_restore(table),

@@ -18,7 +18,7 @@ from hub.campus.accounts.accounts import AccountKind, Room, Unit, Utility
 from hub.campus.accounts.prices import Tariff, read_tariff
 from hub.campus.prepaid.charge import Mark, by_day, follow, price
 from hub.campus.prepaid.metering import Metering, read_meterings
-from hub.campus.prepaid.meters import Meter, room_meters
+from hub.campus.prepaid.meters import Meter, paid_of, room_meters
 from hub.campus.prepaid.rules import Rules
 from hub.clock import Clock
 from hub.journal import Journal, Latest
@@ -161,9 +161,9 @@ def standing_of(
     view: View,
 ) -> Standing:
     """How a room with these meters, at least one, stands; `meterings` are those of the room."""
-    holding = [meter for meter in meters if meter.holds_credit]
-    if holding:
-        return _in_meter(room, holding[0].device, words[holding[0].device], funds, view)
+    paid = paid_of(meters)
+    if paid.holds_credit:
+        return _in_meter(room, paid.device, words[paid.device], funds, view)
     return _in_hub(room, meters, words, meterings, funds, view)
 
 

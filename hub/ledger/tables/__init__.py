@@ -15,8 +15,10 @@ from hub.ledger.tables.alerts import (
 from hub.ledger.tables.columns import metadata
 from hub.ledger.tables.commands import approvals, attempts, commands, frames, latches
 from hub.ledger.tables.inventory import bindings, credentials, devices, inventories
+from hub.ledger.tables.life import room_jobs, room_steps
 from hub.ledger.tables.office import api_keys, audit, audit_head
-from hub.ledger.tables.orders import differences, orders, outbox
+from hub.ledger.tables.orders import orders, outbox
+from hub.ledger.tables.reconciliation import bill_lines, bills, differences, reconciliations
 
 __all__ = [
     "commands",
@@ -39,11 +41,16 @@ __all__ = [
     "meterings",
     "orders",
     "outbox",
+    "bills",
+    "bill_lines",
+    "reconciliations",
     "differences",
     "alerts",
     "alert_messages",
     "alert_mutes",
     "alert_cursors",
     "room_days",
+    "room_jobs",
+    "room_steps",
     "metadata",
 ]

@@ -71,7 +71,7 @@ meterings = Table(
     Column("account", Text, ForeignKey("accounts.id"), nullable=False, index=True),
     # What the product says of its counter, kept for the last charge of a device that is gone.
     Column("point", Text, nullable=False),
-    Column("rated_w", BigInteger, nullable=False),  # 0: no limit of a step is known
+    Column("rated_w", BigInteger, nullable=False),  # most in an hour, also of ml; 0: not known
     Column("rollover", BigInteger, nullable=False),  # 0: it never begins anew by itself
     Column("counter", BigInteger, nullable=False),
     Column("time_ms", BigInteger, nullable=False),

@@ -1,4 +1,4 @@
-"""Paid orders, what the platforms must be told, and what reconciliation found."""
+"""Paid orders, and what the platforms must be told."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ orders = Table(
     Column("received_ms", BigInteger, nullable=False),
     Column("deadline_ms", BigInteger, nullable=False),
     Column("changed_ms", BigInteger, nullable=False),
+    text_column("source"),  # the account that pays, where it is not the platform's
     UniqueConstraint("platform", "number", name="uq_orders_number"),
     Index("ix_orders_device", "device", "state"),
+    Index("ix_orders_received", "platform", "received_ms"),
 )
 
 # What the platforms must be told, until they have taken it.
@@ -38,23 +40,4 @@ outbox = Table(
     time_column("done_ms"),
     text_column("error"),
     Index("ix_outbox_next", "done_ms", "next_ms"),
-)
-
-# What reconciliation found, until somebody has ended it.
-differences = Table(
-    "differences",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("day", Text, nullable=False),
-    Column("subject", Text, nullable=False),  # an order's number, or a device
-    Column("kind", Text, nullable=False),
-    time_column("platform_fen"),
-    time_column("order_fen"),
-    time_column("device_fen"),
-    text_column("detail"),
-    Column("found_ms", BigInteger, nullable=False),
-    text_column("owner"),
-    time_column("ended_ms"),
-    text_column("resolution"),
-    UniqueConstraint("day", "subject", "kind", name="uq_differences"),
 )

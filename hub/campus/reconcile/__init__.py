@@ -1,0 +1,1 @@
+"""Whether what was paid, ordered, credited and counted is the same: day by day, platform by platform."""
