@@ -1,13 +1,17 @@
 """API keys: who may come in, in which role, for which place, until when.
 
-A key is `dormhub_<id>_<secret>`. Its secret is 256 bits of chance, stored only as an argon2 hash. There is
-no default key: the first start makes one for an administrator.
+A key is `dormhub_<id>_<secret>`. Its secret is 256 bits of chance, stored only as a hash: argon2, or SHA-256
+for the many keys of rooms, which read one room and must not keep the box busy. There is no default key: the
+first start makes one for an administrator.
+
+A room's key has the place `BUILDING/ROOM`; a `/` or `%` inside a name is written `%2F` and `%25`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
 import json
 import os
 import secrets
@@ -34,6 +38,7 @@ _VERIFIED_KEPT = 1_000
 _CHECKS_WAITING = 16
 _NOTED_EVERY_MS = 60_000
 _READ_EVERY_S = 1.0
+_DIGEST = "sha256:"
 
 
 class Role(StrEnum):
@@ -44,6 +49,11 @@ class Role(StrEnum):
     FINANCE = "finance"
     INSTALLER = "installer"
     ADMIN = "admin"
+    ROOM = "room"  # whoever lives there: reads one room, and nothing else
+
+
+class BadPlace(HubError):
+    """A key cannot be for this place; the text says what would be right."""
 
 
 class TooManyChecks(HubError):
@@ -65,8 +75,13 @@ class Caller:
         return f"key/{self.id}"
 
     def covers(self, building: str) -> bool:
-        """Whether the key is good for what stands in this building."""
-        return self.place in (EVERYWHERE, building)
+        """Whether the key is good for what stands in this building; a room's is for none."""
+        return self.role is not Role.ROOM and self.place in (EVERYWHERE, building)
+
+    @property
+    def room(self) -> tuple[str, str] | None:
+        """The building and room of a room's key; None for every other."""
+        return room_of_place(self.place) if self.role is Role.ROOM else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +132,9 @@ class Keys:
         place: str = EVERYWHERE,
         expires_ms: int | None = None,
     ) -> str:
-        """Make a key and return it; it cannot be shown again. Raises StoreError."""
+        """Make a key and return it; it cannot be shown again. Raises BadPlace, StoreError."""
+        if role is Role.ROOM and room_of_place(place) is None:
+            raise BadPlace("a room's key is for BUILDING/ROOM, such as B1/101")
         text, row = await self._make(name, role, place, expires_ms)
         await self._ledger.run(lambda connection: _add(connection, row, actor))
         return text
@@ -169,6 +186,10 @@ class Keys:
         mark = hashlib.sha256(presented.encode()).digest()
         is_known = self._verified.get(mark) == key_id
         found = await self._look_up(key_id, is_known=is_known)
+        if found and found[1].startswith(_DIGEST):
+            is_known = hmac.compare_digest(found[1], _digest(secret))
+            if not is_known:
+                return None
         if not is_known and not await self._verify(mark, found, secret):
             return None
         if not found or not found[0].good(self._clock.now_ms()):
@@ -224,7 +245,10 @@ class Keys:
         key_id = self._clock.new_id()
         # The clock's chance can be fixed by a seed; a secret's must not.
         secret = secrets.token_hex(32)
-        hashed = await asyncio.to_thread(self._hasher.hash, secret)
+        if role is Role.ROOM:
+            hashed = _digest(secret)
+        else:
+            hashed = await asyncio.to_thread(self._hasher.hash, secret)
         row: dict[str, object] = {
             "id": key_id,
             "name": name,
@@ -235,6 +259,31 @@ class Keys:
             "expires_ms": expires_ms,
         }
         return f"{_PREFIX}_{key_id}_{secret}", row
+
+
+def room_place(building: str, room: str) -> str:
+    """The place of a key for this room."""
+    return f"{_quoted(building)}/{_quoted(room)}"
+
+
+def room_of_place(place: str) -> tuple[str, str] | None:
+    """The building and room of such a place; None for what is none, or is not written as it must be."""
+    names = tuple(_unquoted(name) for name in place.split("/"))
+    if len(names) != 2 or not all(names) or room_place(*names) != place:
+        return None
+    return names[0], names[1]
+
+
+def _quoted(name: str) -> str:
+    return name.replace("%", "%25").replace("/", "%2F")
+
+
+def _unquoted(name: str) -> str:
+    return name.replace("%2F", "/").replace("%25", "%")
+
+
+def _digest(secret: str) -> str:
+    return _DIGEST + hashlib.sha256(secret.encode()).hexdigest()
 
 
 def _parts(presented: str) -> tuple[str, str]:

@@ -52,3 +52,8 @@ class Registry:
         """Whether this device is known to be away; one that was not heard yet may be there."""
         track = self._presence.of(device)
         return track is not None and track.presence is Presence.OFFLINE
+
+    def is_online(self, device: str) -> bool:
+        """Whether this device is known to be there; one that was not heard yet may be away."""
+        track = self._presence.of(device)
+        return track is not None and track.presence is Presence.ONLINE

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from hub import Device, Link, Place, Reading, Site, SystemClock, load_profiles
 from hub.api import ApiParts, bind, make_app, serve_api
-from hub.auth import Keys, Role
+from hub.auth import EVERYWHERE, Keys, Role
 from hub.broker import Broker
 from hub.campus.service import Campus
 from hub.commands import Commands
@@ -205,7 +205,15 @@ async def api_site(
             taps=Taps(),
             refresh=drivers.refresh,
         )
-        made = {str(role): await keys.add(name=role, role=role, actor="test") for role in Role}
+        made = {
+            str(role): await keys.add(
+                name=role,
+                role=role,
+                actor="test",
+                place="B1/101" if role is Role.ROOM else EVERYWHERE,
+            )
+            for role in Role
+        }
         made["operator of B2"] = await keys.add(
             name="B2", role=Role.OPERATOR, actor="test", place="B2"
         )

@@ -10,9 +10,9 @@ from pydantic import Field
 from hub import audit
 from hub.api.parts import Parts
 from hub.api.problems import NOT_FOUND, FieldProblem, Problem
-from hub.api.rights import ADMINS, Who, allow
+from hub.api.rights import ADMINS, Who, allow, is_room
 from hub.api.shapes import TIME_MAX, Asked, Given, Shown, TimeMs
-from hub.auth import EVERYWHERE, Role
+from hub.auth import EVERYWHERE, Role, room_of_place
 
 router = APIRouter(prefix="/v1", tags=["administration"])
 
@@ -23,7 +23,10 @@ _PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]+$"  # a name is shown on terminals
 
 
 class KeyGiven(Given):
-    """Who the key is for; `place` is a building, or `*` for all; `expires_ms` null means never."""
+    """Who the key is for; `place` is a building, or `*` for all, or `BUILDING/ROOM` for the role room.
+
+    `expires_ms` null means never.
+    """
 
     name: Annotated[str, Field(max_length=100, pattern=_PRINTABLE)]
     role: Annotated[Role, Field(strict=False)]
@@ -97,6 +100,10 @@ async def add_key(parts: Parts, who: Who, given: KeyGiven) -> KeyMade:
     if given.expires_ms is not None and given.expires_ms <= parts.clock.now_ms():
         wrong = FieldProblem(field="body.expires_ms", reason="it has passed")
         raise Problem(422, "invalid", "the key would never be good", (wrong,))
+    room = room_of_place(given.place)
+    if given.role is Role.ROOM and not (room and is_room(parts, *room)):
+        wrong = FieldProblem(field="body.place", reason="name BUILDING/ROOM that a device serves")
+        raise Problem(422, "invalid", "no such room", (wrong,))
     key = await parts.keys.add(
         name=given.name,
         role=given.role,

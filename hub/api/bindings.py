@@ -246,6 +246,12 @@ async def get_use(
     if not who.covers(building):
         raise NOT_FOUND
     chosen = Chosen(building=building, room=room, circuit=asked.circuit)
+    use = await use_of(parts, chosen, asked)
+    return _use(Room(building=building, room=room, utility=asked.utility), use)
+
+
+async def use_of(parts: ApiParts, chosen: Chosen, asked: UseAsked) -> Use:
+    """What a room used; raises Problem for one that nothing ever served, and for no span of time."""
     found = await parts.ledger.read(lambda connection: find_bindings(connection, chosen))
     if not found:
         raise NOT_FOUND
@@ -255,8 +261,7 @@ async def get_use(
     products = partial(known_devices, names=names, profiles=parts.keeper.site.profiles)
     devices = await parts.ledger.read(products)
     meters = meters_of(names, devices, await parts.journal.latest(names), asked.utility)
-    use = await in_turns(reckon(parts.journal.query, found, meters, moments))
-    return _use(Room(building=building, room=room, utility=asked.utility), use)
+    return await in_turns(reckon(parts.journal.query, found, meters, moments))
 
 
 def _place(parts: ApiParts, given: BindingGiven) -> Place:

@@ -14,8 +14,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hub.api.parts import ApiParts
-from hub.api.problems import NOT_KNOWN, Problem, answer, problem_of
+from hub.api.problems import NOT_KNOWN, TOO_OFTEN, Problem, answer, problem_of
 from hub.api.traffic import Traffic
+from hub.auth import Role
 from hub.errors import HubError
 
 OPEN_PATHS = ("/health",)
@@ -113,6 +114,9 @@ def identified(app: ASGIApp, *, parts: ApiParts) -> Door:
             return
         if caller is None:
             await answer(NOT_KNOWN)(scope, receive, send)
+            return
+        if caller.role is Role.ROOM and not parts.quota.take(caller.id, parts.clock.monotonic_s()):
+            await answer(TOO_OFTEN)(scope, receive, send)
             return
         Request(scope).state.caller = caller
         Request(scope).state.presented = presented

@@ -8,6 +8,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from hub.api.quota import Quota
 from hub.api.traffic import Traffic
 from hub.auth import Keys
 from hub.broker import Broker
@@ -48,6 +49,7 @@ class ApiParts:
     taps: Taps
     refresh: Callable[[str, str], None]
     traffic: Traffic = field(default_factory=Traffic)
+    quota: Quota = field(default_factory=Quota)
 
     @property
     def utc_offset_h(self) -> int:

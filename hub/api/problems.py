@@ -68,6 +68,7 @@ class Problem(HubError):
 NOT_KNOWN = Problem(401, "unauthorized", "present a key that is good: Authorization: Bearer …")
 NOT_SIGNED = Problem(401, "unauthorized", "sign it as agreed, with a key that is good, now")
 NOT_ALLOWED = Problem(403, "forbidden", "this key may not do that")
+TOO_OFTEN = Problem(429, "too-many", "a room's key may ask 60 times a minute")
 NOT_FOUND = Problem(404, "not-found", "there is no such thing, or not for this key")
 
 _REFUSALS = {

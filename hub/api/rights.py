@@ -15,7 +15,7 @@ from hub.inventory.installed import is_retired
 from hub.model import Device, Value
 from hub.points import POINTS
 
-EVERYONE = tuple(Role)
+EVERYONE = tuple(role for role in Role if role is not Role.ROOM)  # of the house
 SENDERS = (Role.OPERATOR, Role.FINANCE, Role.INSTALLER, Role.ADMIN)
 OPERATORS = (Role.OPERATOR, Role.ADMIN)
 INSTALLERS = (Role.INSTALLER, Role.ADMIN)
@@ -27,6 +27,7 @@ _SENDS: Mapping[Role, frozenset[Hazard]] = {
     Role.FINANCE: frozenset({Hazard.CREDIT}),
     Role.INSTALLER: frozenset({Hazard.NONE}),
     Role.ADMIN: frozenset(Hazard),
+    Role.ROOM: frozenset(),
 }
 _SHOWN_FIRST, _SHOWN_LAST = 3, 1
 
@@ -65,6 +66,12 @@ def device_for(parts: ApiParts, who: Caller, name: str) -> Device:
     if device is None or not who.covers(device.place.building):
         raise NOT_FOUND
     return device
+
+
+def is_room(parts: ApiParts, building: str, room: str) -> bool:
+    """Whether a configured device serves this room."""
+    places = (device.place for device in parts.registry.devices())
+    return any((place.building, place.room) == (building, room) for place in places)
 
 
 async def past_of(parts: ApiParts, who: Caller, name: str) -> Device | None:

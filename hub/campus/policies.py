@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from hub.campus.alerts.settings import AlertRules, read_alerts
 from hub.campus.orders.platforms import Platform, read_platforms
 from hub.campus.prepaid.rules import Rules, read_rules
 from hub.campus.reconcile.rules import ReconciliationRules, read_reconciliation
@@ -23,14 +24,15 @@ class Policies:
     site: Site
     rules: Rules = field(default_factory=Rules)
     platforms: Mapping[str, Platform] = field(default_factory=dict)
+    alerts: AlertRules = field(default_factory=AlertRules)
     reconciliation: ReconciliationRules = field(default_factory=ReconciliationRules)
     schedules: tuple[Schedule, ...] = ()
 
     @property
     def wanted(self) -> bool:
-        """Whether anything is paid here, or switched by a timetable."""
-        is_paid = bool(self.platforms) or "prepaid" in self.site.policies
-        return is_paid or bool(self.schedules)
+        """Whether anything is paid here, told, or switched by a timetable."""
+        is_named = bool({"prepaid", "alerts"} & self.site.policies.keys())
+        return is_named or bool(self.platforms) or bool(self.schedules)
 
 
 def read_policies(site: Site) -> Policies:
@@ -40,6 +42,7 @@ def read_policies(site: Site) -> Policies:
         site=site,
         rules=_read(read_rules, site, Rules(), errors),
         platforms=_read(read_platforms, site, {}, errors),
+        alerts=_read(read_alerts, site, AlertRules(), errors),
         reconciliation=_read(read_reconciliation, site, ReconciliationRules(), errors),
         schedules=_read(read_schedules, site, (), errors),
     )

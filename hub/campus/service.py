@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import httpx2
 
 from hub.campus.alarms import Alarms
+from hub.campus.alerts.service import Alerts
 from hub.campus.batches.batches import Batches
 from hub.campus.life.office import Office
 from hub.campus.orders.delivery import Delivery
@@ -100,6 +101,15 @@ class Campus:
         self.bookkeeping = Bookkeeping(ledger=ledger, journal=journal, clock=clock, alarms=alarms)
         self.outbox = Outbox(ledger=ledger, clock=clock, http=http, alarms=alarms)
         self.lists = PlatformList(ledger=ledger, clock=clock, intake=self.intake, http=http)
+        self.alerts = Alerts(
+            ledger=ledger,
+            journal=journal,
+            clock=clock,
+            registry=registry,
+            standings=self.standings,
+            http=http,
+            alarms=alarms,
+        )
         self.reconciler = Reconciler(
             ledger=ledger, journal=journal, clock=clock, http=http, alarms=alarms
         )
@@ -115,6 +125,7 @@ class Campus:
         self.intake.configure(policies)
         self.office.configure(policies.site, policies.rules)
         self.outbox.configure(policies.platforms)
+        self.alerts.configure(policies.site, policies.rules, policies.alerts)
         self.reconciler.configure(policies)
         if policies.wanted:
             self._wanted.set()
@@ -128,6 +139,7 @@ class Campus:
             tasks.create_task(self.lists.run(), name="lists")
             tasks.create_task(self.delivery.run(), name="delivery")
             tasks.create_task(self.bookkeeping.run(), name="books")
+            tasks.create_task(self.alerts.run(), name="alerts")
             tasks.create_task(self.office.run(), name="office")
             tasks.create_task(self.reconciler.run(), name="reconciliation")
             tasks.create_task(self.supplies.run(), name="supplies")

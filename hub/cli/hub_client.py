@@ -82,6 +82,10 @@ class HubClient:
         """Ask for a change; raises Answered, or HubError when no hub answers."""
         return self._ask("POST", path, shape, body=body, headers=headers, query=query)
 
+    def put(self, path: str, shape: type[Shape], body: object) -> Shape:
+        """Have this stand at the path; raises Answered, or HubError when no hub answers."""
+        return self._ask("PUT", path, shape, body=body)
+
     def delete(self, path: str, query: Mapping[str, str | int | float] | None = None) -> None:
         """End what stands at this path; raises Answered, or HubError when no hub answers."""
         self._ask("DELETE", path, type(None), query=query)

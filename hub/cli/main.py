@@ -9,6 +9,7 @@ import typer
 from hub.cli import (
     accounts,
     alarms,
+    alerts,
     backup,
     batch,
     bindings,
@@ -68,6 +69,7 @@ app.command("approve")(tell.approve)
 app.command("alarms")(alarms.alarms)
 app.command("fire-reset")(alarms.fire_reset)
 app.command("resolve")(tell.resolve)
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(office.audit_app, name="audit")
 app.add_typer(office.keys_app, name="keys")
 app.add_typer(orders.app, name="order")

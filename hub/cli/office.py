@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import os
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, TextIO
 
 import msgspec
 import typer
@@ -11,13 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from hub import audit as chain
-from hub.auth import EVERYWHERE, Role
+from hub.auth import EVERYWHERE, Role, room_place
 from hub.cli.hub_client import HubClient
 from hub.cli.moments import when
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from hub.clock import SystemClock
 from hub.config import load_config
 from hub.errors import ConfigError
+from hub.inventory.installed import running_site
 from hub.ledger import open_reader
 
 _DAY_MS = 86_400_000
@@ -152,7 +156,9 @@ def keys_add(
     name: Annotated[str, typer.Argument(help="Who the key is for.")],
     role: Annotated[Role, typer.Option(help="What it is for.")],
     config: ConfigOption = DEFAULT_CONFIG,
-    place: Annotated[str, typer.Option(help="One building, or * for all.")] = EVERYWHERE,
+    place: Annotated[
+        str, typer.Option(help="One building, or * for all; BUILDING/ROOM for the role room.")
+    ] = EVERYWHERE,
     days: Annotated[int, typer.Option(help="Days until it ends; 0: never.", min=0)] = 365,
 ) -> None:
     """Make a key. It is shown this once."""
@@ -160,6 +166,50 @@ def keys_add(
     body = {"name": name, "role": role.value, "place": place, "expires_ms": expires_ms}
     with HubClient(config) as hub:
         typer.echo(hub.post("/v1/keys", KeyMade, body).key)
+
+
+@keys_app.command("rooms")
+def keys_rooms(
+    building: Annotated[str, typer.Option(help="Of this building.")],
+    out: Annotated[Path, typer.Option(help="The new file, which only its owner may read.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    days: Annotated[int, typer.Option(help="Days until they end; 0: never.", min=0)] = 365,
+) -> None:
+    """Make a key for each room of a building, as CSV: building, room, key.
+
+    Broken off, the file has every key that was made.
+    """
+    site = running_site(load_config(config).ledger_place(), config)
+    places = {(one.place.building, one.place.room) for one in site.devices() if one.place.room}
+    wanted = sorted(place for place in places if place[0] == site.buildings.id_of(building))
+    if not wanted:
+        found = f"no room in {building[:80]!r}"
+        raise ConfigError(file="command line", key="--building", found=found, hint="name another")
+    expires_ms = SystemClock().now_ms() + days * _DAY_MS if days else None
+    with HubClient(config) as hub, _private_file(out) as file:
+        rows = csv.writer(file)
+        rows.writerow(("building", "room", "key"))
+        for place in wanted:
+            body = {
+                "name": f"room {place[0]} {place[1]}"[:100],
+                "role": Role.ROOM.value,
+                "place": room_place(*place),
+                "expires_ms": expires_ms,
+            }
+            rows.writerow((*place, hub.post("/v1/keys", KeyMade, body).key))
+            file.flush()
+    typer.echo(f"{len(wanted)} keys in {out}")
+
+
+def _private_file(path: Path) -> TextIO:
+    """A new file for its owner alone; one that is there is never written over."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        found = str(error.strerror)
+        hint = "name a new file in a folder where you may write"
+        raise ConfigError(file=str(path), key="--out", found=found, hint=hint) from None
+    return os.fdopen(handle, "w", encoding="utf-8", newline="")
 
 
 @keys_app.command("revoke")

@@ -75,7 +75,7 @@ class SupplyWord(Protocol):
 
 
 class Planner:
-    """Looks at rooms; `ground` is the site's, and may be another any time. `supply` is asked where there is one."""
+    """Looks at rooms; `ground` is the site's, and may be another any time. `supply` is asked, if any."""
 
     def __init__(
         self,

@@ -21,18 +21,15 @@ Paths are from the folder of site.toml. `secrets` also sign what the hub sends, 
 
 from __future__ import annotations
 
-import base64
-import binascii
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from hub.campus.agreed import address, content_of, signing_secret
 from hub.errors import ConfigError, ConfigErrors
 from hub.site import Site
 from hub.site_files import SITE_FILE
@@ -41,13 +38,9 @@ from hub.toml_table import Table
 DESK = "desk"  # orders that staff give: no site has a platform of this name
 _NAMED = "abcdefghijklmnopqrstuvwxyz0123456789-"
 _NAME_MAX = 32
-_FILE_MAX_BYTES = 8_192
-_SECRET_MIN_BYTES = 24
 _RSA_MIN_BITS = 2_048
-_PREFIX = "whsec_"
 _AMOUNT_MAX_FEN = 100_000
 _AMOUNT_LIMIT_FEN = 10**9
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Form(StrEnum):
@@ -105,16 +98,18 @@ def _platform(folder: Path, file: str, name: str, entry: object) -> Platform:
     platform = Platform(
         name=name,
         form=Form(text),
-        secrets=tuple(_secret(table, folder, path) for path in table.texts("secrets")),
+        secrets=tuple(
+            signing_secret(table, "secrets", folder, path) for path in table.texts("secrets")
+        ),
         public_keys=tuple(_key(table, folder, path) for path in table.texts("public_keys")),
         receiver=table.text("receiver", ""),
         app_id=table.text("app_id", ""),
         seller_id=table.text("seller_id", ""),
         amount_max_fen=_amount(table),
-        callback_url=_url(table, "callback_url"),
+        callback_url=address(table, "callback_url"),
         callback_answer=table.text("callback_answer", ""),
-        list_url=_url(table, "list_url"),
-        bill_url=_url(table, "bill_url"),
+        list_url=address(table, "list_url"),
+        bill_url=address(table, "bill_url"),
     )
     for key, value in table.rest().items():
         raise table.wrong(key, value, "an unknown key; see docs/orders.md")
@@ -145,53 +140,14 @@ def _amount(table: Table) -> int:
     return int(value)
 
 
-def _url(table: Table, key: str) -> str:
-    text = table.text(key, "")
-    try:
-        url = urlsplit(text)
-        whole = url.scheme == "https" or (url.scheme == "http" and url.hostname in _LOOPBACK)
-        good = whole and url.hostname and not (url.username or url.password or url.fragment)
-    except ValueError:
-        good = False
-    if text and not good:
-        raise table.wrong(key, text, "write an address that begins with https://")
-    return text
-
-
-def _secret(table: Table, folder: Path, path: str) -> bytes:
-    content = _content(table, "secrets", folder, path, private=True).strip()
-    text = content.decode("ascii", "replace")
-    try:
-        found = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
-    except (binascii.Error, ValueError):
-        found = b""
-    if len(found) < _SECRET_MIN_BYTES:
-        hint = "write whsec_ and the base64 of at least 24 bytes of chance into it"
-        raise table.wrong("secrets", path, hint)
-    return found
-
-
 def _key(table: Table, folder: Path, path: str) -> RSAPublicKey:
     try:
-        key = load_pem_public_key(_content(table, "public_keys", folder, path, private=False))
+        key = load_pem_public_key(content_of(table, "public_keys", folder, path, private=False))
     except ValueError:
         key = None
     if not isinstance(key, RSAPublicKey) or key.key_size < _RSA_MIN_BITS:
         raise table.wrong("public_keys", path, "name a PEM file with an RSA key of 2048 bits")
     return key
-
-
-def _content(table: Table, key: str, folder: Path, path: str, *, private: bool) -> bytes:
-    """The file, which if `private` nobody but its owner may read; what stands in it is never shown."""
-    try:
-        with (folder / path).open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode & 0o077
-            content = file.read(_FILE_MAX_BYTES)
-    except OSError as error:
-        raise table.wrong(key, path, f"cannot be read: {error.strerror}") from None
-    if private and mode:
-        raise table.wrong(key, path, f"others may read it: chmod 600 {folder / path}")
-    return content
 
 
 def _shared(file: str, platforms: Mapping[str, Platform]) -> Iterator[ConfigError]:

@@ -5,6 +5,13 @@ so that the same tables and statements run on SQLite and on PostgreSQL.
 """
 
 from hub.ledger.tables.accounts import accounts, balances, meterings, postings, prices, transactions
+from hub.ledger.tables.alerts import (
+    alert_cursors,
+    alert_messages,
+    alert_mutes,
+    alerts,
+    room_days,
+)
 from hub.ledger.tables.batches import batch_items, batches
 from hub.ledger.tables.columns import metadata
 from hub.ledger.tables.commands import approvals, attempts, commands, frames, latches
@@ -40,6 +47,11 @@ __all__ = [
     "bill_lines",
     "reconciliations",
     "differences",
+    "alerts",
+    "alert_messages",
+    "alert_mutes",
+    "alert_cursors",
+    "room_days",
     "room_jobs",
     "room_steps",
     "supplies",
