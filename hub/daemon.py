@@ -39,8 +39,8 @@ from hub.presence import Change, Presence
 from hub.site import Site
 from hub.status import serve_status
 from hub.supervisor import Supervisor
+from hub.version import VERSION
 
-VERSION = "0.1.0"
 SWEEP_PERIOD_S = 2.0
 STOP_TIMEOUT_S = 8.0  # of the ten seconds promised; the rest is for the journal
 

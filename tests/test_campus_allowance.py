@@ -40,6 +40,13 @@ async def test_each_room_has_its_allowance_once_a_month(house: House) -> None:
     assert await house.is_right()
 
 
+async def test_a_meter_that_holds_the_credit_is_given_none_in_the_books(house: House) -> None:
+    row = "m-9,acrel_ddsy1352,bus-1,9,B1,1,101,socket,,"
+    await house.install(row, policy=POLICY, prune=True)
+    assert (await give(house)).given == 1
+    assert (await house.free(), await house.free(OTHER)) == (0, 5_000)
+
+
 async def test_what_is_left_lapses_with_the_month(house: House) -> None:
     await give(house)
     await house.used(0, 3_000)

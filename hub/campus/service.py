@@ -14,6 +14,7 @@ from hub.campus.orders.outbox import Outbox
 from hub.campus.orders.platform_list import PlatformList
 from hub.campus.policies import Policies
 from hub.campus.prepaid.bookkeeping import Bookkeeping
+from hub.campus.prepaid.standing import Standings
 from hub.clock import Clock
 from hub.commands import Commands
 from hub.journal import Journal
@@ -50,6 +51,7 @@ class Campus:
             refresh=refresh,
         )
         self.intake = Intake(ledger=ledger, clock=clock, alarms=alarms, taken=self.delivery.take)
+        self.standings = Standings(ledger=ledger, journal=journal, clock=clock)
         self.bookkeeping = Bookkeeping(ledger=ledger, journal=journal, clock=clock, alarms=alarms)
         self.outbox = Outbox(ledger=ledger, clock=clock, http=http, alarms=alarms)
         self.lists = PlatformList(ledger=ledger, clock=clock, intake=self.intake, http=http)
@@ -57,6 +59,7 @@ class Campus:
 
     def configure(self, policies: Policies) -> None:
         """Go by this site and its policies from now on."""
+        self.standings.configure(policies.site, policies.rules)
         self.bookkeeping.configure(policies.site, policies.rules)
         self.intake.configure(policies)
         self.outbox.configure(policies.platforms)

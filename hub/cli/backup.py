@@ -17,8 +17,8 @@ from hub.backup.archive import DATABASES
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from hub.clock import SystemClock
 from hub.config import load_config
-from hub.daemon import VERSION
 from hub.errors import ConfigError
+from hub.version import VERSION
 
 PassphraseOption = Annotated[
     Path | None,

@@ -14,6 +14,7 @@ from hub.campus.accounts import books
 from hub.campus.accounts.accounts import AccountKind, Room, Unit, grant, room_of
 from hub.campus.accounts.books import Entry, Kind, Posting, transfer
 from hub.campus.prepaid.charge import local_day
+from hub.campus.prepaid.meters import room_meters
 from hub.campus.prepaid.rules import Prepaid, Rules
 from hub.clock import Clock
 from hub.ledger import Ledger
@@ -42,13 +43,16 @@ class Granted:
 async def grant_month(ledger: Ledger, site: Site, rules: Rules, *, clock: Clock) -> Granted:
     """Give every open room its allowance of the month that it is now on the campus's calendar.
 
+    Not where the meter holds the credit: it deducts by itself and would never ask the books.
     What is left of the last one goes back first, where it is not carried over: charge the rooms before. One
     transaction for each room and month, for ever: it may be run as often as one likes, and goes on where it
     was broken off. A month in which it was never run is not made up for. Raises StoreError.
     """
     now_ms = clock.now_ms()
     month = local_day(now_ms, site.timezone).strftime("%Y-%m")
-    rooms = await ledger.read(lambda connection: list(connection.scalars(_ROOMS)))
+    known = await ledger.read(lambda connection: list(connection.scalars(_ROOMS)))
+    holding = {meter.room.account for meter in room_meters(site, rules) if meter.holds_credit}
+    rooms = [account for account in known if account not in holding]
     given = 0
     for begin in range(0, len(rooms), _GROUP):
         group = rooms[begin : begin + _GROUP]

@@ -9,7 +9,7 @@ releases it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, or_, select, update
@@ -69,9 +69,15 @@ class Held:
 
 
 def read_meterings(
-    connection: Connection, meters: Mapping[str, Meter], *, now_ms: int
+    connection: Connection,
+    meters: Mapping[str, Meter],
+    *,
+    now_ms: int,
+    rooms: Collection[Room] | None = None,
 ) -> list[Metering]:
     """The meterings of every binding that is open, or ended not long ago; `meters` by device.
+
+    With `rooms` at least those of these few.
 
     A device that is gone is known by what its metering kept; one that never began is left out.
     """
@@ -82,6 +88,11 @@ def read_meterings(
         .where(or_(bindings.c.to_ms.is_(None), bindings.c.to_ms > now_ms - _LATE_MS))
         .order_by(bindings.c.building, bindings.c.room, bindings.c.from_ms)
     )
+    if rooms is not None:
+        query = query.where(
+            bindings.c.building.in_({room.building for room in rooms}),
+            bindings.c.room.in_({room.room for room in rooms}),
+        )
     found = (_metering(row, meters.get(row.device)) for row in connection.execute(query))
     return [item for item in found if item is not None]
 

@@ -1,0 +1,3 @@
+"""Which Dormhub this is."""
+
+VERSION = "0.1.0"
