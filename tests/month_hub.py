@@ -21,7 +21,7 @@ from hub.journal import Journal, open_journal
 from hub.ledger import Ledger, open_ledger
 from hub.supervisor import Supervisor
 from tests.month_meter import DormMeter, Said
-from tests.month_time import MonthClock, MonthLoop
+from tests.month_time import MonthClock
 from tests.virtual_loop import InlineExecutor
 
 SWEEP_PERIOD_S = 30.0  # presence; the daemon looks every two seconds
@@ -35,8 +35,11 @@ Meters = Mapping[str, DormMeter]
 class MonthDriver:
     """A link to meters that live longer than it; below 1 `faults()` says that something goes wrong."""
 
-    def __init__(self, link: Link, meters: Meters, faults: Callable[[], float]) -> None:
+    def __init__(
+        self, link: Link, meters: Meters, clock: MonthClock, faults: Callable[[], float]
+    ) -> None:
         self._link = link
+        self._clock = clock
         self._meters = meters
         self._faults = faults
         self._host: Host | None = None
@@ -49,7 +52,7 @@ class MonthDriver:
             try:
                 while True:
                     await self.read(*(device.id for device in self._link.devices))
-                    await asyncio.sleep(self._link.devices[0].period_s)
+                    await self._clock.exactly(self._link.devices[0].period_s)
             finally:
                 self._host = self._tasks = None
 
@@ -57,18 +60,18 @@ class MonthDriver:
         host, meter = self._host, self._meters[command.device]
         if host is None:
             return Outcome(answer=Answer.NOT_SENT, reason="link is down")
-        _stir(host, 20)
-        await asyncio.sleep(0.05 + host.clock.random())
+        self._clock.stir(20)
+        await self._clock.exactly(0.05 + host.clock.random())
         now_ms = host.clock.now_ms()
         if host.clock.monotonic_s() >= command.deadline_s:
             return Outcome(answer=Answer.NOT_SENT, reason="deadline")
         fault = self._faults()
         if meter.is_away(now_ms) or fault < 0.5:
-            await asyncio.sleep(_ANSWER_TIMEOUT_S)
+            await self._clock.exactly(_ANSWER_TIMEOUT_S)
             return Outcome(answer=Answer.SILENT, reason="no answer")
         done = meter.tell(now_ms, command.spec.name, command.arguments)
         if fault < 1.0:  # done, and the answer is lost
-            await asyncio.sleep(_ANSWER_TIMEOUT_S)
+            await self._clock.exactly(_ANSWER_TIMEOUT_S)
             return Outcome(answer=Answer.SILENT, reason="no answer")
         return Outcome(answer=Answer.ACKNOWLEDGED if done else Answer.REFUSED)
 
@@ -104,10 +107,9 @@ class MonthDriver:
                     taken_ms=host.clock.now_ms(),
                 )
             )
-        _stir(host, 0)
 
     async def _read_soon(self, device: str) -> None:
-        await asyncio.sleep(0.1)
+        await self._clock.exactly(0.1)
         if self._host is not None:
             await self.read(device)
 
@@ -115,15 +117,16 @@ class MonthDriver:
 class StillStore:
     """The journal, for which time waits: its thread works in real time."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, clock: MonthClock) -> None:
         self._journal = journal
+        self._clock = clock
 
     async def append(self, readings: Sequence[Reading]) -> object:
-        with _loop().standing():
+        with self._clock.standing():
             return await self._journal.append(readings)
 
     async def keep_poison(self, poison: Sequence[Poison]) -> None:
-        with _loop().standing():
+        with self._clock.standing():
             await self._journal.keep_poison(poison)
 
 
@@ -146,7 +149,7 @@ class MonthHub:
         self._make = make
         self._drivers: dict[str, MonthDriver] = {}
         self.ingest = Ingest(
-            store=StillStore(journal),
+            store=StillStore(journal, clock),
             clock=clock,
             report=lambda _: None,
             count=lambda _link, _reason: None,
@@ -201,7 +204,7 @@ class MonthHub:
         for link in self.keeper.site.links:
             for device in link.devices:
                 self.supervisor.refresh(link.id, device.id)
-        await asyncio.sleep(60)
+        await self.clock.exactly(60)
 
     async def charge_all(self) -> None:
         """What is used is charged, however little it is."""
@@ -265,7 +268,7 @@ async def open_hub(
 ) -> AsyncIterator[MonthHub]:
     """A run of the hub over the files of `folder`, from opening its stores to closing them."""
     data = folder / "data"
-    with _loop().standing():
+    with clock.standing():
         opened = open_journal(data / "journal.db", clock=clock)
         journal = await opened.__aenter__()
     try:
@@ -279,23 +282,12 @@ async def open_hub(
                 journal=journal,
                 clock=clock,
                 keeper=keeper,
-                make=lambda link: MonthDriver(link, meters, faults),
+                make=lambda link: MonthDriver(link, meters, clock, faults),
             )
             async with hub.running(http):
                 yield hub
     finally:
         await opened.__aexit__(None, None, None)
-
-
-def _loop() -> MonthLoop:
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, MonthLoop)
-    return loop
-
-
-def _stir(host: Host, seconds: float) -> None:
-    assert isinstance(host.clock, MonthClock)
-    host.clock.stir(seconds)
 
 
 def _reading(device: str, now_ms: int, now_s: float, values: Mapping[str, Value]) -> Reading:

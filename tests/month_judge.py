@@ -145,7 +145,7 @@ def _mischarged(connection: Connection, town: Town, known: Sequence[Order]) -> I
 
 def _late(town: Town, home: Household, given_ms: Mapping[str, int]) -> Iterator[str]:
     """The allowance of a month is given soon after it began, or as soon as there is a hub again."""
-    if _is_unbilled(home):
+    if not _is_charged(home):
         wanted: dict[str, int] = {}
     else:
         wanted = {"2026-09": begin_ms(), "2026-10": moment_ms(date(2026, 10, 1), 0)}
@@ -160,8 +160,8 @@ def _late(town: Town, home: Household, given_ms: Mapping[str, int]) -> Iterator[
 
 def due_of(town: Town, home: Household, given_ms: Sequence[int]) -> Due:
     """What a room must pay for what its meters counted, the allowance first."""
-    is_charged = home.kind is not Kind.METER and not _is_unbilled(home)
-    steps = [step for name in home.served * is_charged for step in steps_of(town, name)]
+    served = home.served if _is_charged(home) else []
+    steps = [step for name in served for step in steps_of(town, name)]
     happened: list[tuple[int, Step | None]] = [
         *((step.end_ms, step) for step in steps),  # first: charged before an allowance is given
         *((at_ms, None) for at_ms in given_ms),
@@ -250,8 +250,9 @@ def _balance(connection: Connection, account: str, unit: str = "fen") -> int:
     return connection.scalar(query, {"of": account, "unit": unit}) or 0
 
 
-def _is_unbilled(home: Household) -> bool:
-    return (home.room.building, home.room.room) == UNBILLED
+def _is_charged(home: Household) -> bool:
+    """Whether the hub charges the room: it holds its credit, and the room pays for what it uses."""
+    return home.kind is not Kind.METER and (home.room.building, home.room.room) != UNBILLED
 
 
 def _day(time_ms: int) -> date:

@@ -60,7 +60,7 @@ _BELOW_FEN = {Payer.EARLY: 2_500, Payer.WARNED: 500, Payer.LATE: -250, Payer.NEV
 class Plan:
     """How large a month is, and how rough: `period_s` is between two readings of a meter.
 
-    While nothing happens, pauses of the hub up to `look_s` last until something does, or `drowse_s`.
+    While nothing happens, time moves on by `stride_s`.
     """
 
     rooms: int
@@ -69,8 +69,7 @@ class Plan:
     kills: int = 6
     period_s: int = 1_800
     faults: float = 0.03
-    look_s: float = 10.0
-    drowse_s: float = 600.0
+    stride_s: float = 300.0
 
 
 @dataclass(kw_only=True, slots=True)

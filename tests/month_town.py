@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 
 import httpx2
 
-from hub import Link
 from hub.campus.accounts import books
 from hub.campus.accounts.accounts import Utility
 from hub.campus.accounts.prices import Price, enter_price, parse_rate
@@ -26,7 +25,7 @@ from hub.campus.orders import orders
 from hub.campus.orders.orders import OrderState
 from hub.commands import Resolution
 from hub.errors import HubError, StoreError
-from simulators.platform import Payment, PaymentPlatform
+from simulators.platform import PaymentPlatform
 from tests.month_hub import MonthHub, open_hub
 from tests.month_meter import Deed, DormMeter
 from tests.month_people import (
@@ -115,6 +114,7 @@ class Town:
         self.chance = random.Random(f"{self.plan.seed} town")
         self.hub: MonthHub | None = None
         self._paid = 0
+        self._paying = asyncio.Event()
 
     @property
     def ledger_path(self) -> Path:
@@ -142,7 +142,7 @@ class Town:
                 tasks.create_task(self._desk(), name="desk"),
                 tasks.create_task(self._installer(), name="installer"),
             ]
-            await asyncio.sleep(end_s)
+            await self.clock.exactly(end_s)
             for task in people:
                 task.cancel()
             await self._close_the_month()
@@ -157,20 +157,19 @@ class Town:
                 await self._until_killed()
                 run.cancel()
             since_ms, self.hub = self.clock.now_ms(), None
-            await asyncio.sleep(self.chance.choice((2, 30, 600)))
+            await self.clock.exactly(self.chance.choice((2, 30, 600)))
             self.down.append((since_ms, self.clock.now_ms()))
 
     async def _until_killed(self) -> None:
         if not self.plan.kills:
             await asyncio.Event().wait()
         mean_s = self.plan.days * 86_400 / (self.plan.kills + 1)
-        await asyncio.sleep(self.chance.uniform(0.5, 1.5) * mean_s)
-        paid = self._paid
+        await self.clock.exactly(self.chance.uniform(0.5, 1.5) * mean_s)
+        self._paying.clear()
         with suppress(TimeoutError):  # in the midst of a payment, where there is one
             async with asyncio.timeout(43_200):
-                while paid == self._paid:
-                    await asyncio.sleep(0.2 if self.clock.is_awake else 20)
-        await asyncio.sleep(self.chance.uniform(0.0, 3.0))
+                await self._paying.wait()
+        await self.clock.exactly(self.chance.uniform(0.0, 3.0))
 
     async def _run_hub(self) -> None:
         transport = httpx2.ASGITransport(app=self.platform.app())
@@ -216,6 +215,7 @@ class Town:
             meter = self.meters[home.meter]
             left_fen = await self._left_fen(home)
             if left_fen is not None and home.wants_to_pay(left_fen):
+                await self.clock.exactly(chance.uniform(0, 1_800))
                 await self._pay(home, chance.randrange(5, 40) * _FEN)
             if meter.armed:
                 meter.press(self.clock.now_ms())
@@ -235,6 +235,7 @@ class Town:
     async def _pay(self, home: Household, amount_fen: int) -> None:
         """Each payment has an amount of its own; the platform tells it until it is taken, or never."""
         self._paid += 1
+        self._paying.set()
         payment = self.platform.pay(home.room.building, home.room.room, amount_fen + self._paid)
         self.clock.stir(10)
         if self.chance.random() < _LOST:
@@ -243,7 +244,7 @@ class Town:
             await self.platform.notify(self._tell, [payment])
             if 200 in self.platform.statuses.get(payment.number, {}):
                 break
-            await asyncio.sleep(pause_s)
+            await self.clock.exactly(pause_s)
 
     async def _tell(self, headers: dict[str, str], body: bytes) -> int:
         if self.hub is None:
@@ -276,7 +277,7 @@ class Town:
     async def _installer(self) -> None:
         """Changes a meter of each kind, each on another day; one more is away for a day."""
         for place, kind in enumerate(Kind):
-            await asyncio.sleep(86_400 * 4.3)
+            await self.clock.exactly(86_400 * 4.3)
             found = [home for home in self.homes if home.kind is kind]
             if found:
                 away = self.meters[found[-1].meter]
@@ -287,7 +288,7 @@ class Town:
     async def _swap(self, home: Household, name: str) -> None:
         """A new meter for a room; the files say so, and are applied as soon as there is a hub."""
         while self.hub is None:
-            await asyncio.sleep(60)
+            await self.clock.exactly(60)
         now_ms = self.clock.now_ms()
         meter = self.meters[name] = make_meter(self.plan, home, name, is_new=True)
         meter.begin(now_ms)
@@ -301,8 +302,8 @@ class Town:
     async def _close_the_month(self) -> None:
         """Everything that is under way comes to rest, every meter is read, and what is used is charged."""
         while self.hub is None:
-            await asyncio.sleep(60)
-        await asyncio.sleep(12 * 3_600)
+            await self.clock.exactly(60)
+        await self.clock.exactly(12 * 3_600)
         hub = self.hub
         assert hub is not None
         await hub.read_all()
@@ -327,9 +328,7 @@ def _counted_profile() -> str:
 
 async def month(folder: Path, plan: Plan) -> Town:
     """Live it; what is left is for the judge."""
-    clock = MonthClock(
-        start_ms=begin_ms(), seed=plan.seed, look_s=plan.look_s, drowse_s=plan.drowse_s
-    )
+    clock = MonthClock(start_ms=begin_ms(), seed=plan.seed, stride_s=plan.stride_s)
     homes = list(households(plan))
     meters = {home.meter: make_meter(plan, home, home.meter) for home in homes}
     for meter in meters.values():
