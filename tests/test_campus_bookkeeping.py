@@ -14,7 +14,7 @@ from hub.campus.alarms import Alarms
 from hub.campus.prepaid.bookkeeping import CHECK_PERIOD_S, Bookkeeping
 from hub.campus.prepaid.metering import release
 from hub.ledger.tables import balances
-from tests.campus_house import DAY_S, OTHER, RATE, ROOM, House, open_house, price_of
+from tests.campus_house import DAY_S, HOUR_S, OTHER, RATE, ROOM, House, open_house, price_of
 
 POLICY = "[prepaid]\ncharge_step_fen = 0\nallowance_wh = 1000\n"
 
@@ -82,6 +82,26 @@ async def test_a_month_ends_with_its_use_charged_before_the_allowance_lapses(
     await office.books.turn()
     assert (await house.free(), await house.fen()) == (1_000, 0)
     assert await house.is_right()
+
+
+async def test_what_is_too_little_for_a_charge_is_used_of_the_allowance_of_its_own_month(
+    office: Office,
+) -> None:
+    house = office.house
+    await house.install(policy="[prepaid]\nallowance_wh = 1000\n")
+    office.books.configure(house.site, house.rules)
+    await house.read(0)
+    await office.books.turn()
+    await house.read(700, after_s=28 * DAY_S)
+    await office.books.turn()
+    await house.read(750, after_s=14 * HOUR_S)  # the last word of November
+    house.clock.advance(2 * HOUR_S)
+    await office.books.turn()
+    assert await house.free() == 1_000
+    await house.read(850)
+    house.clock.advance(DAY_S)
+    await office.books.turn()
+    assert (await house.free(), await house.fen()) == (900, 0)
 
 
 async def test_what_is_held_is_an_alarm_until_a_person_releases_it(office: Office) -> None:

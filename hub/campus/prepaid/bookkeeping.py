@@ -69,9 +69,11 @@ class Bookkeeping:
             return Run()
         if not self._is_open:
             await self._open(site, rules)
-        done = await self._charger.run(site, rules)
         today = local_day(self._clock.now_ms(), site.timezone)
-        if today != self._granted:
+        gives = today != self._granted
+        # Before an allowance may lapse, even a little that was used of it is charged.
+        done = await self._charger.run(site, rules, flush=gives)
+        if gives:
             await grant_month(self._ledger, site, rules, clock=self._clock)
             self._granted = today
         await self._alarm(done)
