@@ -13,7 +13,6 @@ from tests.month_town import Told, Town
 
 LEVELS_FEN = (2_000, 500)
 _COOLDOWN_MS = 6 * 3_600_000
-_WITHIN_MS = 3 * 3_600_000
 _LOW = "low_balance"
 _UNSURE_FEN = 2
 
@@ -73,9 +72,9 @@ def _crossing(number: int, since: dict[int, int], end_ms: int) -> Crossing:
 
 def _missing(town: Town, account: str, purse: Purse, low: Sequence[Told]) -> Iterator[str]:
     """Each crossing that lasted is told once, soon, or when the cool-down is over."""
-    last_ms = min(town.end_ms, purse.closed_ms)
+    last_ms, within_ms = min(town.end_ms, purse.closed_ms), town.plan.notice_ms
     for one in crossings(purse, last_ms):
-        if one.end_ms - one.begin_ms < _WITHIN_MS or one.begin_ms > last_ms:
+        if one.end_ms - one.begin_ms < within_ms or one.begin_ms > last_ms:
             continue
         said = f"{account} was at level {one.level} since {_clock(one.begin_ms)}"
         told = [
@@ -87,7 +86,7 @@ def _missing(town: Town, account: str, purse: Purse, low: Sequence[Told]) -> Ite
             yield f"{said}, and was told {len(told)} times"
         recent = any(
             alert.level == one.level
-            and one.begin_ms - _COOLDOWN_MS - _WITHIN_MS < alert.heard_ms < one.begin_ms
+            and one.begin_ms - _COOLDOWN_MS - within_ms < alert.heard_ms < one.begin_ms
             for alert in low
         )
         if not told and one.worst and not recent and not _was_dead(town, one.begin_ms):
@@ -118,7 +117,7 @@ def _double(account: str, told: Sequence[Told]) -> Iterator[str]:
 
 
 def _was_dead(town: Town, now_ms: int) -> bool:
-    return any(since - _WITHIN_MS <= now_ms < until for since, until in town.down)
+    return any(since - town.plan.notice_ms <= now_ms < until for since, until in town.down)
 
 
 def _clock(now_ms: int) -> str:

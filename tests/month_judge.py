@@ -31,7 +31,6 @@ from tests.month_reckoning import (
 from tests.month_supply_judge import supply_complaints
 from tests.month_town import PLATFORM, Town
 
-_WITHIN_MS = 3 * 3_600_000  # of the month's begin, or of the hub's return, an allowance is given
 _ENDED = (OrderState.DELIVERED, OrderState.REFUND_DUE, OrderState.REFUNDED)
 _COARSE_WH = 10  # the display of a meter that holds credit
 
@@ -52,6 +51,7 @@ def complaints(town: Town) -> list[str]:
             *_unsettled(connection, town, purses),
             *supply_complaints(connection, town, known, purses),
             *alert_complaints(town, purses),
+            *_different(connection),
         ]
 
 
@@ -121,6 +121,14 @@ def _unbooked(connection: Connection, town: Town, known: Sequence[Order]) -> Ite
             yield f"{home.room.account} has {found_both} held and in the meter, not {(held, in_meter)}"
 
 
+def _different(connection: Connection) -> Iterator[str]:
+    """Platform, orders, meters' counts and counters agree on every day: nothing is left to a person."""
+    query = text(
+        "SELECT day, level, subject, finding, detail FROM differences WHERE ended_ms IS NULL"
+    )
+    yield from (f"reconciliation of {' '.join(map(str, row))}" for row in connection.execute(query))
+
+
 def _mischarged(connection: Connection, town: Town, purses: Mapping[str, Purse]) -> Iterator[str]:
     """Each room has what it paid, less what its meters counted at the price of the day, to the fen."""
     for home in town.homes:
@@ -158,10 +166,11 @@ def _late(town: Town, home: Household, given_ms: Mapping[str, int]) -> Iterator[
         wanted = {"2026-09": begin_ms(), "2026-10": moment_ms(date(2026, 10, 1), 0)}
     if given_ms.keys() != wanted.keys():
         yield f"was given allowances in {sorted(given_ms)}"
+    within_ms = town.plan.notice_ms
     for month, since_ms in wanted.items():
         at_ms = given_ms.get(month, since_ms)
-        away_ms = sum(until - since for since, until in town.down if since < since_ms + _WITHIN_MS)
-        if not since_ms <= at_ms <= since_ms + _WITHIN_MS + away_ms:
+        away_ms = sum(until - since for since, until in town.down if since < since_ms + within_ms)
+        if not since_ms <= at_ms <= since_ms + within_ms + away_ms:
             yield f"was given the allowance of {month} {(at_ms - since_ms) / 1000:.0f} s late"
 
 

@@ -71,6 +71,11 @@ class Plan:
     faults: float = 0.03
     stride_s: float = 300.0
 
+    @property
+    def notice_ms(self) -> int:
+        """Within this the hub must have acted upon what the meters say."""
+        return max(3 * 3_600_000, 3_000 * self.period_s)
+
 
 @dataclass(kw_only=True, slots=True)
 class Household:

@@ -15,7 +15,6 @@ from tests.month_town import PROTECTED, Town
 
 RESTORED_WITHIN_MS = 60_000
 _LOST_WITHIN_MS = 1_200_000  # where an answer or a hub was lost meanwhile
-_CUT_WITHIN_MS = 3 * 3_600_000
 _NIGHT = time(22, 30), time(7)
 _PER_S = 5
 _TRIPS_MAX = 3
@@ -81,7 +80,7 @@ def _is_sure(town: Town, meter: DormMeter, now_ms: int) -> bool:
 def _not_cut(town: Town, home: Household, meter: DormMeter, purse: Purse) -> Iterator[str]:
     """A room that is used up is dark before long, where nothing stands in the way."""
     for said in meter.said:
-        end_ms = said.time_ms + _CUT_WITHIN_MS
+        end_ms = said.time_ms + town.plan.notice_ms
         whole = range(said.time_ms, end_ms, 600_000)
         if (
             said.sound

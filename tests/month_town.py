@@ -67,6 +67,7 @@ receiver = "logistics"
 callback_url = "http://127.0.0.1/callbacks"
 callback_answer = "success"
 list_url = "http://127.0.0.1/orders"
+bill_url = "http://127.0.0.1/bill"
 [alerts.channels.app]
 type = "webhook"
 url = "http://127.0.0.1/alerts"
