@@ -85,6 +85,7 @@ def facts_of(view: View, row: Supply, policy: Policy, registry: Registry) -> Fac
         is_protected=switch.room.room in prepaid.protected_rooms,
         kept=row.kept(view.now_ms),
         away=away(view, registry),
+        fault=_fault(view.word, row),
         timetable=policy.timetable(view.device, view.now_ms),
         restore=prepaid.restore,
         can_arm=switch.can_arm,
@@ -99,6 +100,13 @@ def away(view: View, registry: Registry) -> str:
     if registry.only_observes(device):
         return "its link only observes"
     return f"{device.id} is away" if registry.is_offline(device.id) else ""
+
+
+def _fault(word: Word, row: Supply) -> str:
+    """A trip that is not written down yet: no power is brought back onto it, nor tried again."""
+    counts = (word.overloads, row.overloads)
+    is_more = None not in counts and (word.overloads or 0) > (row.overloads or 0)
+    return "it has tripped" if is_more else ""
 
 
 def _doubt(standing: Standing | None) -> str:

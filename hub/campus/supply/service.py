@@ -306,8 +306,8 @@ class Supplies:
         if not view.row.wish:
             return await self._sights.take(view, self._policy), False
         row, command = await self._episodes.command(view.row)
-        if command is None:
-            return row, False
+        if command is None:  # between two tries: what tripped at the last is not tried again
+            return await self._sights.trip(replace(view, row=row), self._policy), False
         if self._is_first and row.wish is not Act.CUT and not command.state.final:
             self._pace.hold(view.switch.feeder, view.device)
         row, is_busy = await self._episodes.end(view, row, command)
