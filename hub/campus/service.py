@@ -17,7 +17,7 @@ from hub.campus.orders.outbox import Outbox
 from hub.campus.orders.platform_list import PlatformList
 from hub.campus.policies import Policies
 from hub.campus.prepaid.bookkeeping import Bookkeeping
-from hub.campus.prepaid.pace import Pace
+from hub.campus.prepaid.pace import REST_S, Pace
 from hub.campus.prepaid.standing import Standings
 from hub.campus.reconcile.reconciler import Reconciler
 from hub.campus.sharing.sharing import Sharing
@@ -72,7 +72,7 @@ class Campus:
             refresh=refresh,
         )
         self.standings = Standings(ledger=ledger, journal=journal, clock=clock)
-        pace = Pace()  # one for all who restore
+        pace = Pace(free_s=clock.monotonic_s() + REST_S)  # one for all who restore
         self.batches = Batches(
             ledger=ledger,
             journal=journal,
@@ -96,6 +96,7 @@ class Campus:
             bulk=self.batches,
         )
         self.batches.heed(self.supplies)
+        self.supplies.call_back()
         self.supply_desk = SupplyDesk(ledger=ledger, clock=clock, supplies=self.supplies)
         self.sharing = Sharing(ledger=ledger, journal=journal, clock=clock)
         self.bookkeeping = Bookkeeping(ledger=ledger, journal=journal, clock=clock, alarms=alarms)

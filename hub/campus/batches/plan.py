@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -15,7 +14,7 @@ from hub.campus.accounts.accounts import Room, Utility
 from hub.campus.batches.batch import ALLOWANCE, READ, SUPPLY, Asker, Batch, Item, Part, Plan, Wish
 from hub.campus.batches.scope import Target, resolve
 from hub.campus.prepaid.meters import room_meters
-from hub.campus.prepaid.rules import Rules
+from hub.campus.prepaid.rules import Rules, forbids_cut
 from hub.campus.prepaid.standing import Standings
 from hub.clock import Clock
 from hub.command import Hazard, Repeat, is_seen
@@ -203,8 +202,8 @@ class Planner:
         return f"the device says {faults[0]}" if faults and spec.hazard is Hazard.RESTORE else ""
 
     def _protection(self, where: Place) -> str:
-        local = datetime.fromtimestamp(self._clock.now_ms() / 1000, self.ground.timezone)
-        return self.ground.rules.of(where.building).protection(where.room, local)
+        policy, now_ms = self.ground.rules.of(where.building), self._clock.now_ms()
+        return forbids_cut(policy, where.room, now_ms, self.ground.timezone)
 
     def _is_so(self, order: Order, device: Device, latest: Latest | None) -> bool:
         spec = device.profile.commands[order.name]

@@ -15,8 +15,9 @@ import structlog
 
 from hub.campus.alarms import Alarms
 from hub.campus.prepaid.pace import Pace
+from hub.campus.prepaid.rules import CUT_DEADLINE_S
 from hub.campus.supply.desired import Act, Cause, Decision, SupplyState
-from hub.campus.supply.facts import CUT_DEADLINE_S, View
+from hub.campus.supply.facts import View
 from hub.campus.supply.record import (
     ACTOR,
     Note,

@@ -33,7 +33,7 @@ from hub.campus.supply.switches import CUT, Switch, switches, word_of
 from hub.campus.supply.timetables import Timetables
 from hub.clock import Clock
 from hub.command import Hazard
-from hub.commands import Commands
+from hub.commands import CommandError, Commands, OpenCommand
 from hub.errors import HubError, StoreDamaged, StoreError
 from hub.journal import Journal
 from hub.ledger import Ledger
@@ -44,8 +44,9 @@ from hub.site import Site
 TURN_PERIOD_S = 30.0  # between two looks at everything
 STEP_PERIOD_S = 0.5  # while a command is under way, or a restore waits for its place
 CUTS_MAX = 1_000  # by timetable under way at a time
-_ALL = "supply"
-_STEP = 500
+_ALL, _PROPOSAL = "supply", "supply proposal"
+_ANEW = "the hub began anew, and decides anew"
+_STEP = 100  # rooms in one go: nobody else waits for longer than these take
 
 _log = structlog.get_logger("supply")
 
@@ -116,6 +117,18 @@ class Supplies:
         self._why = {device: why for device, why in self._why.items() if device in self._switches}
         self._looked_s = None
         self._event.set()
+
+    def call_back(self) -> None:
+        """Call back the cuts that an earlier run of the hub left waiting: they are decided upon anew.
+
+        To be called before anything is sent: somebody may have paid just before that run ended.
+        """
+        self._call_back([one for one in self._commands.open.values() if not one.recovered], _ANEW)
+
+    def _call_back(self, commands: Sequence[OpenCommand], reason: str) -> None:
+        for command in commands:
+            if command.record.actor == record.ACTOR and command.record.name == CUT:
+                self._commands.withdraw(command.record.id, reason)
 
     def wake(self, account: str) -> None:
         """Something has come to this account: look at its room at once."""
@@ -306,8 +319,8 @@ class Supplies:
         if not view.row.wish:
             return await self._sights.take(view, self._policy), False
         row, command = await self._episodes.command(view.row)
-        if command is None:
-            return row, False
+        if command is None:  # between two tries: what tripped at the last is not tried again
+            return await self._sights.trip(replace(view, row=row), self._policy), False
         if self._is_first and row.wish is not Act.CUT and not command.state.final:
             self._pace.hold(view.switch.feeder, view.device)
         row, is_busy = await self._episodes.end(view, row, command)
@@ -324,6 +337,8 @@ class Supplies:
             after = rested(after)
         if row.batch and decision.act is not Act.CUT:
             after = replace(after, batch="", batch_ms=0)
+            mine = [one for one in self._commands.open.values() if one.device.id == row.device]
+            self._call_back(mine, decision.reason or "not wanted any more")
         if decision.act is Act.KEEP_CUT:
             after = replace(after, cause=decision.cause, reason=decision.reason)
             details = {"cause": str(decision.cause)}
@@ -367,12 +382,18 @@ class Supplies:
             self._alarms.say(_ALL, f"{part.waiting} cuts are due and wait for a second person")
         else:
             self._alarms.end(_ALL)
+            self._alarms.end(_PROPOSAL)
         if part.propose and self.bulk is not None:
             await self._propose(part.propose, self.bulk)
 
     async def _propose(self, dues: Sequence[Due], bulk: BulkCuts) -> None:
         devices = [due.view.device for due in dues]
-        batch = await bulk.propose(devices, f"{len(devices)} rooms are used up")
+        try:
+            batch = await bulk.propose(devices, f"{len(devices)} rooms are used up")
+        except CommandError as error:  # too much is open; the next whole turn asks again
+            self._alarms.say(_PROPOSAL, f"{len(devices)} cuts cannot be proposed: {error}")
+            return
+        self._alarms.end(_PROPOSAL)
         now_ms = self._clock.now_ms()
         for due in dues:
             try:
