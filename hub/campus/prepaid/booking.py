@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
@@ -73,6 +73,7 @@ class Terms:
     now_ms: int
     tariffs: Mapping[tuple[Utility, str], Tariff] = field(default_factory=dict)
     words: Mapping[str, Mark] = field(default_factory=dict)  # what persons read, by device
+    tells_resets: Container[str] = ()  # devices that say since when they count
 
     def tariff(self, room: Room) -> Tariff:
         """The prices that hold for a room."""
