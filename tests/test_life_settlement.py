@@ -189,16 +189,17 @@ async def killed_after(office: Office, works: int) -> None:
 
 
 class Dying:
-    """A ledger that does a number of works; the next one is never done."""
+    """A ledger that does a number of works; those after it are never done."""
 
-    def __init__(self, ledger: Ledger, works: int) -> None:
+    def __init__(self, ledger: Ledger, works: int, error: type[Exception] | None = None) -> None:
         self._ledger = ledger
         self._left = works
+        self._error = error or Killed
 
     async def run(self, work: Callable[[Connection], object]) -> object:
         self._left -= 1
         if self._left < 0:
-            raise Killed
+            raise self._error
         return await self._ledger.run(work)
 
     async def read(self, query: Callable[[Connection], object]) -> object:

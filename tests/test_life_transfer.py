@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import pytest
 from sqlalchemy import func, select
@@ -16,11 +18,13 @@ from hub.campus.orders import orders
 from hub.campus.orders.desk import Credit, NoMeter, NumberUsed, Source
 from hub.campus.orders.orders import Act, Order, OrderError, OrderState
 from hub.campus.orders.platforms import DESK
+from hub.errors import StoreError
+from hub.ledger import Ledger
 from hub.ledger.tables import outbox
 from tests.campus_house import OTHER, RATE, ROOM, price_of
 from tests.provisioned import METERS
 from tests.room_office import ACREL, Office, open_office
-from tests.test_life_settlement import killed_after
+from tests.test_life_settlement import Dying, killed_after
 
 NOWHERE = Room(building="B1", room="9")
 INTO = "m-2,acrel_ddsy1352,bus-1,2,B1,1,102,socket,,"
@@ -152,6 +156,22 @@ async def test_a_debt_goes_into_no_meter_and_a_meter_is_not_swapped(tmp_path: Pa
             await office.transfer(ROOM, OTHER, swap=True)
         with pytest.raises(JobError, match="two rooms"):
             await office.transfer(ROOM, ROOM)
+
+
+@pytest.mark.parametrize("works", range(5))
+async def test_a_full_disk_at_any_moment_of_a_job_that_cannot_go_on_ends_no_round(
+    tmp_path: Path, works: int
+) -> None:
+    async with open_office(tmp_path, METERS["m-1"], INTO, METERS["m-3"]) as office:
+        await office.used(0, 2_000)
+        job = await office.transfer(ROOM, OTHER)
+        house, ledger = office.house, office.house.ledger
+        house.ledger = cast(Ledger, Dying(ledger, works, StoreError))
+        with suppress(StoreError):  # and no other: it is taken for what it is
+            await office.again().turn()
+        house.ledger = ledger
+        await office.turn()
+        assert "which no meter takes over" in (await office.job(job)).waits
 
 
 async def test_credit_of_the_desk_is_given_once_and_told_to_nobody_outside(

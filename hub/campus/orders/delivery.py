@@ -184,8 +184,8 @@ class Delivery:
             reason = (record.reason if record else hindrance) or "its deadline has passed"
             await self._move(order, OrderState.REFUND_DUE, reason)
             return 0.0
-        if self._is_kept_here(order, device, spec):
-            await self._move(order, OrderState.DELIVERED, "")
+        if device is not None and spec is None and is_of(device, order):
+            await self._move(order, OrderState.DELIVERED, "", in_meter=False)
             return 0.0
         if device is not None and hindrance:
             self._ask(device)
@@ -244,10 +244,6 @@ class Delivery:
             return PAUSE_S
         return 0.0
 
-    def _is_kept_here(self, order: Order, device: Device | None, spec: CommandSpec | None) -> bool:
-        is_new = order.state is OrderState.ACCEPTED
-        return device is not None and spec is None and is_new and is_of(device, order)
-
     def _ask(self, device: Device) -> None:
         """Have a meter read that somebody has paid for, though it is away: it may be back."""
         now_s = self._clock.monotonic_s()
@@ -269,11 +265,16 @@ class Delivery:
         await self._move(order, state, reason)
 
     async def _move(
-        self, order: Order, state: OrderState, reason: str, act: Act | None = None
+        self,
+        order: Order,
+        state: OrderState,
+        reason: str,
+        act: Act | None = None,
+        *,
+        in_meter: bool = True,
     ) -> Order:
         """On disk when this returns: the change, its postings, its audit and what the platform is told."""
         done = act or Act(actor=ACTOR, now_ms=self._clock.now_ms(), cause=order.key)
-        in_meter = order.state is not OrderState.ACCEPTED  # only a meter is told something first
 
         def work(connection: Connection) -> Order:
             # What the lane read may be without the command it was given since.

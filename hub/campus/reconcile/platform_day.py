@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from hub.campus.orders import orders
 from hub.campus.orders.orders import Act, Order, OrderState
+from hub.campus.orders.refunds import give_back
 from hub.campus.orders.signatures import WINDOW_S
 from hub.campus.reconcile.bills import days_of, in_groups, lines_on, source_of
 from hub.campus.reconcile.compare import (
@@ -37,6 +38,7 @@ from hub.ledger import Ledger
 
 # Two clocks are at most so far apart, or the platform's notices would not be taken.
 _CARRIED_MS = WINDOW_S * 1000
+_MAY_GO_BACK = (OrderState.ACCEPTED, OrderState.REFUND_DUE)
 
 
 class PlatformDay:
@@ -96,11 +98,11 @@ class PlatformDay:
     async def _given_back(
         self, lines: Mapping[str, Line], known: Mapping[str, Order], now_ms: int
     ) -> dict[str, Order]:
-        """Orders whose refund was due, and which the bill shows refunded: they are now, as by its list."""
+        """Orders that the bill shows refunded, and that may be: they are now, as by its list."""
         due = [
             order
             for number, order in known.items()
-            if order.state is OrderState.REFUND_DUE
+            if order.state in _MAY_GO_BACK
             and (line := lines.get(number)) is not None
             and (line.state, line.amount_fen) == (LineState.REFUNDED, order.amount_fen)
         ]
@@ -147,10 +149,4 @@ def _compare(
 
 
 def _refund(connection: Connection, *, due: Sequence[Order], act: Act) -> list[Order]:
-    """Those that nobody has moved meanwhile."""
-    found = []
-    for order in due:
-        now = orders.by_id(connection, order.id)
-        if now is not None and now.state is OrderState.REFUND_DUE:
-            found.append(orders.refund(connection, now, act))
-    return found
+    return [give_back(connection, order.id, act) for order in due]
