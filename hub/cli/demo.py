@@ -127,15 +127,16 @@ async def _show(
         await _journal_of(data, daemon) as reader,
         Live(console=console, auto_refresh=False, transient=True) as live,
     ):
+        ready_s = time.monotonic()  # the hub's own beginning is not counted: a slow box takes long
         while not stop.is_set() and daemon.returncode is None:
-            passed_s = time.monotonic() - began_s
-            if seconds and passed_s > seconds:
+            passed_s, shown_s = time.monotonic() - began_s, time.monotonic() - ready_s
+            if seconds and shown_s > seconds:
                 break
             rows = device_rows(site, reader, building="", link="")
             heard |= {row.id for row in rows if row.age_s is not None and row.age_s < passed_s}
             if console.is_terminal:
                 live.update(live_table(site, rows, console), refresh=True)
-            elif passed_s >= next_line_s:
+            elif shown_s >= next_line_s:
                 print(summary(rows), flush=True)
                 next_line_s += PLAIN_LINE_EVERY_S
             await asyncio.sleep(REFRESH_S)
