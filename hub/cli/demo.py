@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 import time
@@ -18,7 +17,7 @@ from rich.live import Live
 
 from hub.cli.demo_broker import free_port, running_broker
 from hub.cli.show import device_rows, live_table, summary
-from hub.config import load_config
+from hub.config import HUB_FILE, load_config
 from hub.errors import HubError
 from hub.journal import JournalReader
 from hub.site import Site, load_site
@@ -58,12 +57,14 @@ async def _demo(folder: Path, seconds: float, seed: int) -> bool:
     writer = await asyncio.create_subprocess_exec(*write)
     if await writer.wait():
         raise HubError("the demonstration campus could not be written")
+    # There, and not in the hub's environment: whoever tries a command in a second terminal needs it too.
+    (config / HUB_FILE).write_text(f'[api]\nlisten = "{api}"\n', "utf-8")
     hub = [sys.executable, "-m", "hub.cli.main", "run", "--apply", "--config", str(config)]
     campus = [*sim, "--config", str(config), "--seed", str(seed)]
     async with (
         running_broker(folder, port) as broker,
         _process(campus, folder / "campus.log"),
-        _process(hub, folder / "hub.log", DORMHUB_API__LISTEN=api) as daemon,
+        _process(hub, folder / "hub.log") as daemon,
     ):
         print(
             f"broker: {broker}; configuration, data and logs: {folder}/; API: http://{api}",
@@ -80,14 +81,10 @@ async def _demo(folder: Path, seconds: float, seed: int) -> bool:
 
 
 @asynccontextmanager
-async def _process(
-    command: list[str], log: Path, **environment: str
-) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _process(command: list[str], log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process that runs as long as the block, its output in a file."""
     with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            *command, stdout=output, stderr=output, env=os.environ | environment
-        )
+        process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output)
     try:
         yield process
     finally:
