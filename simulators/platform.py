@@ -76,6 +76,7 @@ class PaymentPlatform:
     secret: bytes
     receiver: str = "logistics"
     prefix: str = "T"
+    page: int = PAGE  # lines of a page of its list and its bill
     payments: dict[str, Payment] = field(default_factory=dict)
     told: list[Told] = field(default_factory=list)
     answers: deque[int] = field(default_factory=deque)
@@ -177,7 +178,8 @@ class PaymentPlatform:
             return Response(status_code=401)
         since_ms = int(request.query_params["since_ms"])
         found = sorted(self.payments.values(), key=lambda one: one.number)
-        page, following = _page([one for one in found if one.paid_ms >= since_ms], request)
+        since = [one for one in found if one.paid_ms >= since_ms]
+        page, following = _page(since, request, self.page)
         orders = [{"order": self._order(one), "state": one.state} for one in page]
         return self._answer({"orders": orders, "next": following})
 
@@ -187,7 +189,7 @@ class PaymentPlatform:
         asked = request.query_params
         self.asked_days.append(asked["day"])
         found = self.billed(int(asked["since_ms"]), int(asked["until_ms"]))
-        page, following = _page(found, request)
+        page, following = _page(found, request, self.page)
         lines = [
             {
                 "number": one.number,
@@ -244,11 +246,11 @@ class PaymentPlatform:
         return fresh and right in headers.get("webhook-signature", "").split()
 
 
-def _page(found: list[Payment], request: Request) -> tuple[list[Payment], str | None]:
+def _page(found: list[Payment], request: Request, size: int) -> tuple[list[Payment], str | None]:
     """Those after the one that the hub has seen last, and where the next page begins."""
     after = request.query_params.get("after", "")
     left = [one for one in found if one.number > after]
-    return left[:PAGE], left[PAGE - 1].number if len(left) > PAGE else None
+    return left[:size], left[size - 1].number if len(left) > size else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -106,8 +106,8 @@ class HubProcess:
 def hub_process(folder: Path) -> Iterator[HubProcess]:
     """A hub that is running, and gone in the end."""
     hub = HubProcess(folder=folder)
-    hub.start()
     try:
+        hub.start()
         yield hub
     finally:
         if hub.process is not None and hub.process.poll() is None:

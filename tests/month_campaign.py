@@ -16,7 +16,7 @@ import structlog
 
 from tests.month_judge import complaints, told
 from tests.month_people import Plan
-from tests.month_town import live
+from tests.month_staff import live
 
 
 def main() -> None:
@@ -55,7 +55,9 @@ def _run(folder: Path, plan: Plan) -> int:
     took_s, cpu_s = time.monotonic() - began_s, time.process_time() - began_cpu_s
     print(f"{plan}: {took_s:.0f} s, {cpu_s:.0f} s of the processor")
     print(f"{len(town.platform.payments)} payments: {dict(told(town))}")
-    print(f"{len(town.down)} kills, {len(town.swaps)} meters changed, {town.resolved} found out")
+    print(
+        f"{len(town.down)} kills, {len(town.mounted_ms)} meters changed, {town.resolved} found out"
+    )
     wrong = complaints(town)
     print("\n".join(wrong) or "every room was charged what it used; the books balance")
     return len(wrong)

@@ -60,12 +60,14 @@ class MonthDriver:
         host, meter = self._host, self._meters[command.device]
         if host is None:
             return Outcome(answer=Answer.NOT_SENT, reason="link is down")
-        self._clock.stir(20)
+        self._clock.stir(6)
         await self._clock.exactly(0.05 + host.clock.random())
         now_ms = host.clock.now_ms()
         if host.clock.monotonic_s() >= command.deadline_s:
             return Outcome(answer=Answer.NOT_SENT, reason="deadline")
         fault = self._faults()
+        if fault < 1.0:
+            meter.lose(now_ms)
         if meter.is_away(now_ms) or fault < 0.5:
             await self._clock.exactly(_ANSWER_TIMEOUT_S)
             return Outcome(answer=Answer.SILENT, reason="no answer")

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from decimal import Decimal
-from itertools import pairwise
+from datetime import date
 
 from sqlalchemy import Connection, text
 
@@ -19,37 +16,30 @@ from hub import audit
 from hub.campus.accounts import books
 from hub.campus.orders.orders import Order, OrderState, in_states
 from hub.ledger import open_reader
-from tests.month_meter import MILLION, MWMS_PER_WH, Deed, DormMeter, Said
-from tests.month_people import RATES, ZONE, Household, Kind, begin_ms, moment_ms
-from tests.month_town import ALLOWANCE_WH, CARRIES_OVER, PLATFORM, UNBILLED, Town
+from tests.month_alert_judge import alert_complaints
+from tests.month_meter import MWMS_PER_WH, Deed, DormMeter
+from tests.month_people import Household, Kind, begin_ms, moment_ms
+from tests.month_reckoning import (
+    Due,
+    Purse,
+    booked_ms,
+    delivered_fen,
+    given_ms_of,
+    is_charged,
+    purses_of,
+)
+from tests.month_supply_judge import supply_complaints
+from tests.month_town import PLATFORM, Town
 
-_WITHIN_MS = 3 * 3_600_000  # of the month's begin, or of the hub's return, an allowance is given
 _ENDED = (OrderState.DELIVERED, OrderState.REFUND_DUE, OrderState.REFUNDED)
 _COARSE_WH = 10  # the display of a meter that holds credit
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
-    """So much flowed from one word of a meter to its next."""
-
-    meter: str
-    begin_ms: int
-    end_ms: int
-    wh: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Due:
-    """What a room must have been charged, and what it must have left of its allowance."""
-
-    fen: int
-    free_wh: int
 
 
 def complaints(town: Town) -> list[str]:
     """Every promise that was broken, in words; empty when none was."""
     with open_reader(town.ledger_path) as connection:
         known = in_states(connection, list(OrderState), limit=100_000)
+        purses = purses_of(connection, town, known)
         return [
             *town.refused,
             *_dishonest(town),
@@ -57,7 +47,11 @@ def complaints(town: Town) -> list[str]:
             *_unordered(town, known),
             *_uncredited(town, known),
             *_unbooked(connection, town, known),
-            *_mischarged(connection, town, known),
+            *_mischarged(connection, town, purses),
+            *_unsettled(connection, town, purses),
+            *supply_complaints(connection, town, known, purses),
+            *alert_complaints(town, purses),
+            *_different(connection),
         ]
 
 
@@ -127,85 +121,57 @@ def _unbooked(connection: Connection, town: Town, known: Sequence[Order]) -> Ite
             yield f"{home.room.account} has {found_both} held and in the meter, not {(held, in_meter)}"
 
 
-def _mischarged(connection: Connection, town: Town, known: Sequence[Order]) -> Iterator[str]:
+def _different(connection: Connection) -> Iterator[str]:
+    """Platform, orders, meters' counts and counters agree on every day: nothing is left to a person."""
+    query = text(
+        "SELECT day, level, subject, finding, detail FROM differences WHERE ended_ms IS NULL"
+    )
+    yield from (f"reconciliation of {' '.join(map(str, row))}" for row in connection.execute(query))
+
+
+def _mischarged(connection: Connection, town: Town, purses: Mapping[str, Purse]) -> Iterator[str]:
     """Each room has what it paid, less what its meters counted at the price of the day, to the fen."""
     for home in town.homes:
         account = home.room.account
-        given_ms = _given_ms(connection, account)
+        given_ms = given_ms_of(connection, account)
         yield from (f"{account}: {said}" for said in _late(town, home, given_ms))
-        due = due_of(town, home, list(given_ms.values()))
-        mine = [order for order in known if order.account == account]
-        paid_fen = delivered_fen(mine) if home.kind is not Kind.METER else 0
-        found, free_wh = _balance(connection, account), _balance(connection, account, "Wh")
-        if found != paid_fen - due.fen:
-            yield f"{account} has {found} fen: paid {paid_fen}, and {due.fen} are due"
-        if free_wh != due.free_wh:
-            yield f"{account} has {free_wh} Wh of its allowance, not {due.free_wh}"
+        purse = purses.get(account, Purse(course=[Due(time_ms=0, fen=0, free_wh=0)], moved=[]))
+        wanted = purse.left(town.end_ms) if town.end_ms < purse.closed_ms else (0, 0)
+        found = _balance(connection, account), _balance(connection, account, "Wh")
+        if found[0] != wanted[0]:
+            yield f"{account} has {found[0]} fen, {wanted[0]} must be left"
+        if found[1] != wanted[1]:
+            yield f"{account} has {found[1]} Wh of its allowance, not {wanted[1]}"
+
+
+def _unsettled(connection: Connection, town: Town, purses: Mapping[str, Purse]) -> Iterator[str]:
+    """Whoever left is paid what his room had, or owes it; whoever moved has moved."""
+    for life in town.lives:
+        at_ms = booked_ms(connection, life.key)
+        if at_ms is None:
+            yield f"nothing was booked for {life.key} of {life.account}"
+        elif not life.other:
+            job = life.key.partition("/")[2]
+            left_fen = purses[life.account].left(at_ms)[0]
+            found = _balance(connection, f"payout/{job}") + _balance(connection, f"debt/{job}")
+            if found != left_fen:
+                yield f"{life.key} of {life.account} came to {found} fen, {left_fen} were left"
 
 
 def _late(town: Town, home: Household, given_ms: Mapping[str, int]) -> Iterator[str]:
     """The allowance of a month is given soon after it began, or as soon as there is a hub again."""
-    if not _is_charged(home):
+    if not is_charged(home):
         wanted: dict[str, int] = {}
     else:
         wanted = {"2026-09": begin_ms(), "2026-10": moment_ms(date(2026, 10, 1), 0)}
     if given_ms.keys() != wanted.keys():
         yield f"was given allowances in {sorted(given_ms)}"
+    within_ms = town.plan.notice_ms
     for month, since_ms in wanted.items():
         at_ms = given_ms.get(month, since_ms)
-        away_ms = sum(until - since for since, until in town.down if since < since_ms + _WITHIN_MS)
-        if not since_ms <= at_ms <= since_ms + _WITHIN_MS + away_ms:
+        away_ms = sum(until - since for since, until in town.down if since < since_ms + within_ms)
+        if not since_ms <= at_ms <= since_ms + within_ms + away_ms:
             yield f"was given the allowance of {month} {(at_ms - since_ms) / 1000:.0f} s late"
-
-
-def due_of(town: Town, home: Household, given_ms: Sequence[int]) -> Due:
-    """What a room must pay for what its meters counted, the allowance first."""
-    served = home.served if _is_charged(home) else []
-    steps = [step for name in served for step in steps_of(town, name)]
-    happened: list[tuple[int, Step | None]] = [
-        *((step.end_ms, step) for step in steps),  # first: charged before an allowance is given
-        *((at_ms, None) for at_ms in given_ms),
-    ]
-    free_wh, due = 0, Counter[str]()
-    for _, step in sorted(happened, key=lambda one: one[0]):
-        if step is None:
-            free_wh = ALLOWANCE_WH + (free_wh if home.room.building == CARRIES_OVER else 0)
-            continue
-        for day, wh in by_day(step):
-            free = min(free_wh, wh)
-            free_wh -= free
-            due[step.meter] += (wh - free) * rate_of(day)
-    return Due(fen=sum(parts // MILLION for parts in due.values()), free_wh=free_wh)
-
-
-def steps_of(town: Town, name: str) -> Iterator[Step]:
-    """What flowed between the sound words of a meter."""
-    meter = town.meters[name]
-    sound = [said for said in meter.said if said.sound]
-    for before, after in pairwise(_once(sound)):
-        wh = after.counter - before.counter
-        yield Step(
-            meter=name,
-            begin_ms=before.time_ms,
-            end_ms=after.time_ms,
-            wh=wh % meter.rollover if meter.rollover else wh,
-        )
-
-
-def by_day(step: Step) -> Iterator[tuple[date, int]]:
-    """What of a step fell on each day, by time, as the documents say."""
-    begun, reached, at_ms = _day(step.begin_ms), 0, step.begin_ms
-    while at_ms < step.end_ms:
-        next_ms = min(step.end_ms, moment_ms(begun + timedelta(days=1), 0))
-        until = step.wh * (next_ms - step.begin_ms) // (step.end_ms - step.begin_ms)
-        yield begun, until - reached
-        begun, reached, at_ms = begun + timedelta(days=1), until, next_ms
-
-
-def rate_of(day: date) -> int:
-    """Millionths of a fen for a Wh on this day."""
-    yuan = next(rate for begins, rate in reversed(RATES.items()) if begins <= day)
-    return int(Decimal(yuan) * 100_000)
 
 
 def true_wh(meter: DormMeter, since_ms: int, until_ms: int) -> int:
@@ -219,12 +185,7 @@ def true_wh(meter: DormMeter, since_ms: int, until_ms: int) -> int:
 
 def meter_began_ms(town: Town, name: str) -> int:
     """When a meter was mounted."""
-    return next((swap.time_ms for swap in town.swaps if swap.new == name), begin_ms())
-
-
-def delivered_fen(known: Sequence[Order]) -> int:
-    """The money of those that were delivered."""
-    return sum(order.amount_fen for order in known if order.state is OrderState.DELIVERED)
+    return town.mounted_ms.get(name, begin_ms())
 
 
 def told(town: Town) -> Counter[str]:
@@ -235,25 +196,6 @@ def told(town: Town) -> Counter[str]:
         )
 
 
-def _once(sound: Sequence[Said]) -> list[Said]:
-    """The words of a meter in order of time, each time once."""
-    return [said for _, said in sorted({said.time_ms: said for said in sound}.items())]
-
-
-def _given_ms(connection: Connection, account: str) -> dict[str, int]:
-    query = text("SELECT cause, time_ms FROM transactions WHERE key = 'allowance/' || cause || :of")
-    return dict(connection.execute(query, {"of": f"/{account}"}).tuples().all())
-
-
 def _balance(connection: Connection, account: str, unit: str = "fen") -> int:
     query = text("SELECT sum(amount) FROM postings WHERE account = :of AND unit = :unit")
     return connection.scalar(query, {"of": account, "unit": unit}) or 0
-
-
-def _is_charged(home: Household) -> bool:
-    """Whether the hub charges the room: it holds its credit, and the room pays for what it uses."""
-    return home.kind is not Kind.METER and (home.room.building, home.room.room) != UNBILLED
-
-
-def _day(time_ms: int) -> date:
-    return datetime.fromtimestamp(time_ms / 1000, ZONE).date()

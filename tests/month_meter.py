@@ -1,4 +1,4 @@
-"""A meter of a room as a stranger to the hub: what flows through it, its relay, its credit, and a diary of all."""
+"""A meter of a room as a stranger to the hub: what flows, its relay and credit, and a diary of all."""
 
 from __future__ import annotations
 
@@ -25,6 +25,12 @@ class Deed(StrEnum):
     CREDITED = "credited"
     EMPTY = "empty"  # its own credit was used up
     TOLD = "told"  # anything else that was written to it
+    LOST = "lost"  # a command or its answer
+
+
+_OPENINGS = (Deed.CUT, Deed.TRIPPED, Deed.EMPTY)
+CLOSINGS = (Deed.RESTORED, Deed.PRESSED)
+_SWITCHED = (*_OPENINGS, *CLOSINGS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,11 +169,26 @@ class DormMeter:
         return True
 
     def press(self, now_ms: int) -> None:
-        """Somebody presses its button: it closes where it is armed."""
-        if self.armed and not self.closed:
+        """Somebody presses its button: it closes if armed, or if it holds credit itself and tripped."""
+        if not self.closed and (self.armed or (self.rate and not self.forced)):
             self.settle(now_ms)
             self.armed = False
             self._close(now_ms, Deed.PRESSED)
+
+    def lose(self, now_ms: int) -> None:
+        """A command did not come, or its answer went astray."""
+        self._note(now_ms, Deed.LOST)
+
+    @property
+    def has_tripped(self) -> bool:
+        """Whether it is open, and opened by itself for too much power."""
+        opened = (entry for entry in reversed(self.diary) if entry.deed in _OPENINGS)
+        return not self.closed and next(opened).deed is Deed.TRIPPED
+
+    def state_at(self, now_ms: int) -> Deed:
+        """What was done to its relay last; pressed where nothing ever was."""
+        done = [e.deed for e in self.diary if e.time_ms <= now_ms and e.deed in _SWITCHED]
+        return done[-1] if done else Deed.PRESSED
 
     def overload(self, now_ms: int) -> None:
         """Somebody plugs in a hotplate; where there is power it opens by itself."""
@@ -180,9 +201,9 @@ class DormMeter:
         """From when until when the room was dark, and what began it."""
         begun: Entry | None = None
         for entry in self.diary:
-            if entry.deed in (Deed.CUT, Deed.TRIPPED, Deed.EMPTY):
+            if entry.deed in _OPENINGS:
                 begun = begun or entry
-            elif entry.deed in (Deed.RESTORED, Deed.PRESSED) and begun:
+            elif entry.deed in CLOSINGS and begun:
                 yield begun.time_ms, entry.time_ms, begun.deed
                 begun = None
         if begun:

@@ -17,9 +17,9 @@ FIRST_DAY = date(2026, 9, 28)  # a Monday; with it begin two months, a week of h
 HOLIDAYS = frozenset(date(2026, 10, day) for day in range(1, 8))
 WORKDAYS = frozenset({date(2026, 10, 10)})  # a Saturday that is made up for
 RATES = {date(2026, 9, 1): "0.5483", date(2026, 10, 16): "0.5867"}  # yuan for a kWh, from a day on
-_CURVE_W = (60, 45, 40, 38, 38, 45, 110, 190, 120, 80, 75, 95) + (
-    *(150, 120, 85, 80, 90, 130, 210, 280, 320, 330, 260, 130),
-)
+_MORNING_W = (60, 45, 40, 38, 38, 45, 110, 190, 120, 80, 75, 95)
+_EVENING_W = (150, 120, 85, 80, 90, 130, 210, 280, 320, 330, 260, 130)
+_CURVE_W = _MORNING_W + _EVENING_W
 _FLOOR = 10  # rooms of a floor
 _ROLLOVER = 9_999_990
 _PREPAID_RATE = 54_830
@@ -71,6 +71,11 @@ class Plan:
     faults: float = 0.03
     stride_s: float = 300.0
 
+    @property
+    def notice_ms(self) -> int:
+        """Within this the hub must have acted upon what the meters say."""
+        return max(3 * 3_600_000, 3_000 * self.period_s)
+
 
 @dataclass(kw_only=True, slots=True)
 class Household:
@@ -105,7 +110,7 @@ def is_workday(day: date) -> bool:
 
 
 def households(plan: Plan) -> Iterator[Household]:
-    """Every room of the town: one in five has a meter that holds its credit, one in ten one that rolls over."""
+    """Every room: one in five has a meter that holds its credit, one in ten one that rolls over."""
     chance = random.Random(f"{plan.seed} people")
     for number in range(plan.rooms):
         building, place = ("B1", "B2")[number % 2], number // 2

@@ -1,8 +1,8 @@
 """A month in a minute: virtual time that passes in strides while nothing happens, and waits for threads.
 
 The hub looks several times a second whether something is to be done, which in a month comes to tens of
-millions of looks in vain. Here whoever makes something happen says so; between that, time moves on in strides,
-as for a machine that was asleep: what was due meanwhile is late, and done at once.
+millions of looks in vain. Whoever makes something happen says so here; between that, time goes in strides, as
+for a machine that was asleep: what was due meanwhile is late, and done at once.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class MonthLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.virtual.time_s
 
-    def run_in_executor(  # type: ignore[override]
+    def run_in_executor(
         self, executor: Executor | None, func: Callable[..., Result], *args: object
     ) -> asyncio.Future[Result]:
         return super().run_in_executor(executor or InlineExecutor(), func, *args)

@@ -8,30 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from typing import Protocol
 
 import httpx2
+from fastapi import Request, Response
 
 from hub.campus.accounts import books
 from hub.campus.accounts.accounts import Utility
 from hub.campus.accounts.prices import Price, enter_price, parse_rate
-from hub.campus.orders import orders
-from hub.campus.orders.orders import OrderState
-from hub.commands import Resolution
 from hub.errors import HubError, StoreError
 from simulators.platform import PaymentPlatform
 from tests.month_hub import MonthHub, open_hub
-from tests.month_meter import Deed, DormMeter
+from tests.month_meter import DormMeter
 from tests.month_people import (
     HOLIDAYS,
     RATES,
     ZONE,
+    Habit,
     Household,
     Kind,
     Plan,
@@ -39,7 +41,7 @@ from tests.month_people import (
     households,
     make_meter,
 )
-from tests.month_time import MonthClock, run_month
+from tests.month_time import MonthClock
 from tests.site_folder import write_site
 
 PLATFORM = "campus-pay"
@@ -57,6 +59,7 @@ host = "127.0.0.1"
 driver = "modbus"
 host = "127.0.0.1"
 [safety]
+brake_percent = 5
 allow_unproven = ["acrel_ddsy1352.credit"]
 [platforms.{PLATFORM}]
 secrets = ["{PLATFORM}.key"]
@@ -64,6 +67,12 @@ receiver = "logistics"
 callback_url = "http://127.0.0.1/callbacks"
 callback_answer = "success"
 list_url = "http://127.0.0.1/orders"
+bill_url = "http://127.0.0.1/bill"
+[alerts.channels.app]
+type = "webhook"
+url = "http://127.0.0.1/alerts"
+secret_file = "{PLATFORM}.key"
+to = "rooms"
 [prepaid]
 overdraft_fen = {OVERDRAFT_FEN}
 allowance_wh = {ALLOWANCE_WH}
@@ -81,17 +90,40 @@ _HEADER = "id,profile,link,address,building,floor,room,circuit,period_s"
 _LINKS = {Kind.HUB: "air", Kind.COUNTED: "air", Kind.METER: "bus"}
 _RETRY_S = (60, 300, 900, 3_600)
 _FEN = 100
+_OVERLOADS = 0.06  # of the looks of a heavy room
 _LOST = 0.08  # of the notices; the platform's list has them all
 
 
-@dataclass(kw_only=True, slots=True)
-class Swap:
-    """A meter that was changed for another."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Life:
+    """Somebody left a room, or moved with what he had to an `other` one; `key` is the hub's for it."""
 
-    room: str
-    old: str
-    new: str
-    time_ms: int
+    key: str
+    account: str
+    other: str = ""
+    swap: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Told:
+    """An alert as it came to the people of a room."""
+
+    id: str
+    kind: str
+    level: int
+    account: str
+    raised_ms: int
+    heard_ms: int
+
+
+class Workers(Protocol):
+    """Who works for a town; see tests/month_staff.py."""
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+
+    async def settle_some(self) -> None:
+        """Some leave for good."""
 
 
 @dataclass(kw_only=True)
@@ -104,17 +136,24 @@ class Town:
     platform: PaymentPlatform
     homes: list[Household]
     meters: dict[str, DormMeter]
-    swaps: list[Swap] = field(default_factory=list)
+    mounted_ms: dict[str, int] = field(default_factory=dict)  # meters that replaced another
+    lives: list[Life] = field(default_factory=list)
     down: list[tuple[int, int]] = field(default_factory=list)  # when there was no hub
+    told: list[Told] = field(default_factory=list)  # what people's phones have shown
     resolved: int = 0
+    approved: int = 0  # proposals of many cuts
+    unlocked: list[tuple[str, int]] = field(default_factory=list)  # devices, by staff
     refused: list[str] = field(default_factory=list)  # answers to a platform that nobody expects
     end_ms: int = 0
 
     def __post_init__(self) -> None:
         self.chance = random.Random(f"{self.plan.seed} town")
         self.hub: MonthHub | None = None
+        self.app = self.platform.app()
+        self.app.add_api_route("/alerts", self._hear, methods=["POST"])
         self._paid = 0
         self._paying = asyncio.Event()
+        self._is_over = False
 
     @property
     def ledger_path(self) -> Path:
@@ -132,20 +171,25 @@ class Town:
         profiles.mkdir(exist_ok=True)
         (profiles / f"{Kind.COUNTED}.toml").write_text(_counted_profile())
 
-    async def live(self) -> None:
+    async def until_hub(self) -> MonthHub:
+        """The hub, as soon as there is one."""
+        while self.hub is None:
+            await self.clock.exactly(60)
+        return self.hub
+
+    async def live(self, workers: Workers) -> None:
         """The whole month, with the hub running but for the moments in which it is dead."""
         end_s = self.plan.days * 86_400.0
         async with asyncio.TaskGroup() as tasks:
             hub = tasks.create_task(self._serve(), name="hub")
-            people = [
+            others = [
                 tasks.create_task(self._people(), name="people"),
-                tasks.create_task(self._desk(), name="desk"),
-                tasks.create_task(self._installer(), name="installer"),
+                tasks.create_task(workers.run(), name="staff"),
             ]
             await self.clock.exactly(end_s)
-            for task in people:
+            for task in others:
                 task.cancel()
-            await self._close_the_month()
+            await self._close_the_month(workers)
             hub.cancel()
         self.end_ms = self.clock.now_ms()
 
@@ -170,9 +214,11 @@ class Town:
             async with asyncio.timeout(43_200):
                 await self._paying.wait()
         await self.clock.exactly(self.chance.uniform(0.0, 3.0))
+        if self._is_over:
+            await asyncio.Event().wait()
 
     async def _run_hub(self) -> None:
-        transport = httpx2.ASGITransport(app=self.platform.app())
+        transport = httpx2.ASGITransport(app=self.app)
         http = httpx2.AsyncClient(
             transport=transport, trust_env=False
         )  # the hub's, which closes it
@@ -196,11 +242,10 @@ class Town:
                 from_day=day,
                 rate=parse_rate(rate, Utility.ELECTRICITY),
             )
-            await hub.ledger.run(
-                lambda connection, item=item: enter_price(
-                    connection, item, today=today, actor="finance", time_ms=self.clock.now_ms()
-                )
+            entry = partial(
+                enter_price, price=item, today=today, actor="finance", time_ms=self.clock.now_ms()
             )
+            await hub.ledger.run(entry)
 
     async def _people(self) -> None:
         """Everybody looks now and then at what is left, at times of his own."""
@@ -217,8 +262,11 @@ class Town:
             if left_fen is not None and home.wants_to_pay(left_fen):
                 await self.clock.exactly(chance.uniform(0, 1_800))
                 await self._pay(home, chance.randrange(5, 40) * _FEN)
-            if meter.armed:
-                meter.press(self.clock.now_ms())
+            now_ms = self.clock.now_ms()
+            if meter.armed or meter.has_tripped:
+                meter.press(now_ms)
+            elif home.habit is Habit.HEAVY and chance.random() < _OVERLOADS:
+                meter.overload(now_ms)
             await asyncio.sleep(chance.uniform(10_800, 36_000))
 
     async def _left_fen(self, home: Household) -> int | None:
@@ -237,7 +285,7 @@ class Town:
         self._paid += 1
         self._paying.set()
         payment = self.platform.pay(home.room.building, home.room.room, amount_fen + self._paid)
-        self.clock.stir(10)
+        self.clock.stir(3 if self.meters[home.meter].closed else 90)
         if self.chance.random() < _LOST:
             return
         for pause_s in _RETRY_S:
@@ -246,7 +294,7 @@ class Town:
                 break
             await self.clock.exactly(pause_s)
 
-    async def _tell(self, headers: dict[str, str], body: bytes) -> int:
+    async def _tell(self, headers: Mapping[str, str], body: bytes) -> int:
         if self.hub is None:
             return 0
         try:
@@ -258,54 +306,33 @@ class Town:
             return 422
         return 200
 
-    async def _desk(self) -> None:
-        """Somebody who looks at a meter's own memory when the hub does not know what became of a credit."""
-        while True:
-            await asyncio.sleep(7_200)
-            if self.hub is not None:
-                with suppress(HubError):
-                    await self._resolve(self.hub)
+    async def _hear(self, request: Request) -> Response:
+        """The app of the rooms takes what is signed."""
+        body, headers = await request.body(), request.headers
+        time_s = int(headers["webhook-timestamp"])
+        sealed = self.platform.seal(headers["webhook-id"], body, time_s=time_s)
+        if sealed["webhook-signature"] != headers["webhook-signature"]:
+            self.refused.append("an alert was badly signed")
+            return Response(status_code=401)
+        for alert in json.loads(body)["alerts"]:
+            self.told.append(
+                Told(
+                    id=alert["id"],
+                    kind=alert["kind"],
+                    level=alert["level"],
+                    account=alert["subject"],
+                    raised_ms=alert["raised_ms"],
+                    heard_ms=self.clock.now_ms(),
+                )
+            )
+        return Response(status_code=204)
 
-    async def _resolve(self, hub: MonthHub) -> None:
-        for order in await hub.ledger.read(lambda c: orders.in_states(c, [OrderState.UNKNOWN])):
-            diary = self.meters[order.device].diary
-            has = (Deed.CREDITED, order.amount_fen) in {(e.deed, e.value) for e in diary}
-            found = Resolution.DONE if has else Resolution.NOT_DONE
-            await hub.campus.delivery.resolve(order, "desk", found, "seen at the meter")
-            self.resolved += 1
-
-    async def _installer(self) -> None:
-        """Changes a meter of each kind, each on another day; one more is away for a day."""
-        for place, kind in enumerate(Kind):
-            await self.clock.exactly(86_400 * 4.3)
-            found = [home for home in self.homes if home.kind is kind]
-            if found:
-                away = self.meters[found[-1].meter]
-                now_ms = self.clock.now_ms()
-                away.away = (now_ms, now_ms + 86_400_000)
-                await self._swap(found[0], f"{found[0].meter}-{place + 2}")
-
-    async def _swap(self, home: Household, name: str) -> None:
-        """A new meter for a room; the files say so, and are applied as soon as there is a hub."""
-        while self.hub is None:
-            await self.clock.exactly(60)
-        now_ms = self.clock.now_ms()
-        meter = self.meters[name] = make_meter(self.plan, home, name, is_new=True)
-        meter.begin(now_ms)
-        old, home.meter = home.meter, name
-        home.served.append(name)
-        self.meters[old].away = (now_ms, 10**15)
-        self.write_files()
-        self.swaps.append(Swap(room=home.room.account, old=old, new=name, time_ms=now_ms))
-        await self.hub.keeper.apply(prune=True, actor="installer")
-
-    async def _close_the_month(self) -> None:
-        """Everything that is under way comes to rest, every meter is read, and what is used is charged."""
-        while self.hub is None:
-            await self.clock.exactly(60)
+    async def _close_the_month(self, workers: Workers) -> None:
+        """Some leave, everything comes to rest, every meter is read, and what is used is charged."""
+        self._is_over = True  # nobody kills any more
+        await workers.settle_some()
         await self.clock.exactly(12 * 3_600)
-        hub = self.hub
-        assert hub is not None
+        hub = await self.until_hub()
         await hub.read_all()
         await hub.charge_all()
 
@@ -326,8 +353,8 @@ def _counted_profile() -> str:
     return text.replace(point, point + ", rollover = 9_999_990")
 
 
-async def month(folder: Path, plan: Plan) -> Town:
-    """Live it; what is left is for the judge."""
+def found_town(folder: Path, plan: Plan) -> Town:
+    """The town before its month begins; needs a loop on a month's time."""
     clock = MonthClock(start_ms=begin_ms(), seed=plan.seed, stride_s=plan.stride_s)
     homes = list(households(plan))
     meters = {home.meter: make_meter(plan, home, home.meter) for home in homes}
@@ -339,10 +366,4 @@ async def month(folder: Path, plan: Plan) -> Town:
         plan=plan, folder=folder, clock=clock, platform=platform, homes=homes, meters=meters
     )
     town.write_files()
-    await town.live()
     return town
-
-
-def live(folder: Path, plan: Plan) -> Town:
-    """The same, from where there is no loop."""
-    return run_month(month(folder, plan))

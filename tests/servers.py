@@ -5,6 +5,7 @@ A server that is not installed skips its test with the reason, and fails it wher
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -13,14 +14,18 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0  # a bound for a machine with other work, not a wish
 STOP_TIMEOUT_S = 10.0
+_PORTS = 5_000  # of each test run
+_RUN = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
+_FIRST_PORT = 10_000 + _RUN * _PORTS
+_places = itertools.count(os.getpid())
 
 
 def find_program(name: str, package: str = "") -> str:
@@ -39,11 +44,16 @@ def find_program(name: str, package: str = "") -> str:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    return port
+    """A TCP port on loopback that was free a moment ago, and that nobody else is given soon.
+
+    Each of the test runs side by side has ports of its own, below those that the system gives to connections.
+    """
+    for place in itertools.islice(_places, _PORTS):
+        port = _FIRST_PORT + place % _PORTS
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def wait_until(condition: Callable[[], bool], *, timeout_s: float = START_TIMEOUT_S) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import update
 
 from hub.campus.alarms import Alarms
 from hub.campus.policies import Policies
+from hub.campus.prepaid.allowance import grant_month
 from hub.campus.prepaid.metering import release
 from hub.campus.reconcile.reconciler import Reconciler
 from hub.campus.reconcile.results import Finding, Level
@@ -86,12 +87,13 @@ async def test_a_held_metering_is_unknown_until_it_is_released(tmp_path: Path) -
 
 async def test_an_allowance_is_an_entry_of_its_own(tmp_path: Path) -> None:
     async with open_house(tmp_path) as house:
-        from hub.campus.prepaid.allowance import grant_month
-
         policy = "[prepaid]\nallowance_wh = 5000\ncharge_step_fen = 0\n"
         await house.install(policy=policy)
+        await house.used(1_000)  # which opens the room
         await grant_month(house.ledger, house.site, house.rules, clock=house.clock)
-        await a_day(house)
+        await house.used(2_000, 4_000)
+        house.clock.advance(DAY_S)
+        await house.used(4_500)
         found = await compare(house)
-    assert found[Level.HOUSE, "grant"] == (3, 15_000)
+    assert found[Level.HOUSE, "grant"] == (1, 5_000)
     assert found[Level.COUNTER, F.EQUAL] == (1, 3_500)

@@ -46,6 +46,19 @@ async def test_the_night_compares_yesterday_and_the_meters(office: Office) -> No
     assert "2026-11-22" in {one.day for one in await results(office, "")}
 
 
+async def test_the_run_comes_at_its_hour_by_the_sites_clock(office: Office) -> None:
+    await office.delivered()
+    half_past_three_ms = NIGHT_MS - 1_800_000
+    office.at(half_past_three_ms - 60_000)
+    running = asyncio.create_task(office.reconciler.run())
+    async with asyncio.timeout(30):
+        while not await results(office):
+            await asyncio.sleep(0.01)
+    running.cancel()
+    (result,) = await results(office)
+    assert half_past_three_ms <= result.time_ms < half_past_three_ms + 1_000
+
+
 async def test_nights_that_were_missed_are_made_up_for_within_bounds(office: Office) -> None:
     await office.delivered()
     office.at(NIGHT_MS + 20 * DAY_MS)

@@ -130,7 +130,7 @@ class Disk:
             case What.SYNC_FOLDER:
                 self._safe_names = dict(self._names)
             case What.UNLINK:
-                del self._names[record.data.decode()]
+                self._names.pop(record.data.decode(), None)  # sockets are made unseen
             case What.RENAME:
                 old, new = record.data.decode().split("/")
                 self._names[new] = self._names.pop(old)

@@ -48,7 +48,7 @@ async def take_bill(ledger: Ledger, bill: Bill, act: Act, timezone: ZoneInfo) ->
     if known is not None:
         await ledger.run(lambda connection: _forget(connection, bill))
     for group in in_groups(bill.lines):
-        rows = [_row(bill.platform, line, timezone) for line in group]
+        rows = [_row(bill, line, timezone) for line in group]
         days |= await ledger.run(partial(_keep, rows=rows, platform=bill.platform))
     await ledger.run(partial(_finish, bill=bill, act=act))
     return frozenset(days)
@@ -155,11 +155,12 @@ def _same(bill: Bill) -> tuple[ColumnElement[bool], ...]:
     return _b.c.platform == bill.platform, _b.c.day == bill.day.name
 
 
-def _row(platform: str, line: Line, timezone: ZoneInfo) -> Mapping[str, str | int]:
+def _row(bill: Bill, line: Line, timezone: ZoneInfo) -> Mapping[str, str | int]:
+    is_todays = bill.day.has(line.paid_ms)
     return {
-        "platform": platform,
+        "platform": bill.platform,
         "number": line.number,
-        "day": day_at(line.paid_ms, timezone).name,
+        "day": bill.day.name if is_todays else day_at(line.paid_ms, timezone).name,
         "amount_fen": line.amount_fen,
         "state": str(line.state),
         "paid_ms": line.paid_ms,

@@ -112,22 +112,16 @@ def tallies_of(items: Iterable[Item], house: Sequence[Tally] = ()) -> tuple[Tall
 def digest_of(items: Iterable[Item], house: Sequence[Tally], bill: str) -> str:
     """SHA-256 of everything that was found: the same for the same facts."""
     made = hashlib.sha256(bill.encode())
-    lines = sorted(
-        (
-            item.level,
-            item.subject,
-            item.finding,
-            item.unit,
-            [item.billed, item.ordered, item.credited, item.counted],
-            item.detail,
-        )
-        for item in items
-    )
-    for line in lines:
-        made.update(json.dumps(line, separators=(",", ":")).encode())
+    made.update("".join(sorted(map(_line, items))).encode())
     for tally in house:
         made.update(f"{tally.what} {tally.unit} {tally.count} {tally.amount}\n".encode())
     return made.hexdigest()
+
+
+def _line(item: Item) -> str:
+    sides = f"{item.billed}\t{item.ordered}\t{item.credited}\t{item.counted}"
+    name = f"{item.level}\t{item.subject}\t{item.finding}"
+    return f"{name}\t{item.unit}\t{sides}\t{item.detail}\n"
 
 
 def written(tallies: Iterable[Tally]) -> str:
