@@ -191,6 +191,14 @@ async def test_credit_of_the_desk_is_given_once_and_told_to_nobody_outside(
     assert await office.house.ask(lambda connection: connection.scalar(told)) == 0
 
 
+async def test_credit_of_the_desk_arrives_also_where_nothing_is_prepaid(tmp_path: Path) -> None:
+    gift = Credit(number="G1", room=ROOM, amount_fen=250, reason="a rehearsal")
+    async with open_office(tmp_path, policy="") as office:
+        order = await office.campus.office.desk.give(gift, "key/fin")
+        await office.serve(order, OrderState.DELIVERED)
+        assert await office.fen() == 250
+
+
 async def test_credit_of_the_desk_comes_from_what_there_is_and_goes_back_there(
     tmp_path: Path,
 ) -> None:
