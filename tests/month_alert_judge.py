@@ -52,28 +52,29 @@ def crossings(purse: Purse, end_ms: int) -> list[Crossing]:
         {due.time_ms for due in purse.course[1:]} | {at_ms for at_ms, _ in purse.moved}
     )
     found: list[Crossing] = []
-    since: dict[int, int] = {}
+    since: dict[int, tuple[int, bool]] = {}
     for at_ms in moments:
         worth = worth_fen(purse, at_ms)
+        under = [number for number, level in enumerate(LEVELS_FEN, start=1) if worth <= level]
+        for number in under:
+            since.setdefault(number, (at_ms, number == under[-1]))
         for number, level in enumerate(LEVELS_FEN, start=1):
-            if worth <= level:
-                since.setdefault(number, at_ms)
-            elif number in since and worth >= level + level // 10:
-                found.append(_crossing(number, since, at_ms))
-    found += [_crossing(number, dict(since), end_ms) for number in list(since)]
+            if number in since and worth >= level + level // 10:
+                found.append(_crossing(number, since.pop(number), at_ms))
+    found += [_crossing(number, begun, end_ms) for number, begun in since.items()]
     return found
 
 
-def _crossing(number: int, since: dict[int, int], end_ms: int) -> Crossing:
-    begin_ms = since.pop(number)
-    worst = number == len(LEVELS_FEN) or since.get(number + 1, end_ms) > begin_ms
-    return Crossing(level=number, begin_ms=begin_ms, end_ms=end_ms, worst=worst)
+def _crossing(number: int, begun: tuple[int, bool], end_ms: int) -> Crossing:
+    return Crossing(level=number, begin_ms=begun[0], end_ms=end_ms, worst=begun[1])
 
 
 def _missing(town: Town, account: str, purse: Purse, low: Sequence[Told]) -> Iterator[str]:
     """Each crossing that lasted is told once, soon, or when the cool-down is over."""
     last_ms, within_ms = min(town.end_ms, purse.closed_ms), town.plan.notice_ms
+    ended: dict[int, int] = {}
     for one in crossings(purse, last_ms):
+        before_ms, ended[one.level] = ended.get(one.level, 0), one.end_ms
         if one.end_ms - one.begin_ms < within_ms or one.begin_ms > last_ms:
             continue
         said = f"{account} was at level {one.level} since {_clock(one.begin_ms)}"
@@ -89,7 +90,9 @@ def _missing(town: Town, account: str, purse: Purse, low: Sequence[Told]) -> Ite
             and one.begin_ms - _COOLDOWN_MS - within_ms < alert.heard_ms < one.begin_ms
             for alert in low
         )
-        if not told and one.worst and not recent and not _was_dead(town, one.begin_ms):
+        was_short = one.begin_ms - before_ms < within_ms  # the hub need not have seen it end
+        excused = was_short or recent or _was_dead(town, one.begin_ms)
+        if not told and one.worst and not excused:
             yield f"{said}, and was not told"
 
 

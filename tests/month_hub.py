@@ -78,6 +78,7 @@ class MonthDriver:
         return Outcome(answer=Answer.ACKNOWLEDGED if done else Answer.REFUSED)
 
     def refresh(self, device: str) -> None:
+        self._clock.stir(3)
         if self._tasks is not None:
             self._tasks.create_task(self._read_soon(device), name=f"read {device}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -71,6 +72,12 @@ class Load:
         hour = min(hour, len(self._watts) - 1)
         return self._before[hour] + self._watts[hour] * 1000 * into_ms
 
+    def when(self, mwms: int) -> int:
+        """The first moment at which so much has been drawn."""
+        hour = max(0, bisect_left(self._before, mwms) - 1)
+        into_ms = -(-(mwms - self._before[hour]) // (self._watts[hour] * 1000))
+        return self._begin_ms + hour * HOUR_MS + into_ms
+
 
 @dataclass(kw_only=True, slots=True)
 class DormMeter:
@@ -107,12 +114,17 @@ class DormMeter:
     def settle(self, now_ms: int) -> int:
         """The Wh that have flowed through it since it was mounted."""
         if self.closed:
-            self._used_mwms += self.load.mwms(now_ms) - self.load.mwms(self._since_ms)
+            begun_mwms, until_ms = self.load.mwms(self._since_ms), now_ms
+            if self.rate:
+                left_mwms = (
+                    -(-self.credit_fen * MILLION // self.rate) * MWMS_PER_WH - self._used_mwms
+                )
+                until_ms = min(now_ms, self.load.when(begun_mwms + max(0, left_mwms)))
+            self._used_mwms += self.load.mwms(until_ms) - begun_mwms
+            if until_ms < now_ms:
+                self._open(until_ms, Deed.EMPTY)
         self._since_ms = now_ms
-        used_wh = self._used_mwms // MWMS_PER_WH
-        if self.rate and self.closed and self.credit(used_wh) <= 0:
-            self._open(now_ms, Deed.EMPTY)
-        return used_wh
+        return self._used_mwms // MWMS_PER_WH
 
     def counter(self, now_ms: int) -> int:
         """What its display shows."""
@@ -128,11 +140,11 @@ class DormMeter:
         counter = self.counter(now_ms)
         watts = float(self.load.watts(now_ms)) if self.closed else 0.0
         if self.rate:
-            return dict(self._prepaid(counter, watts))
+            return {**self._prepaid(counter, watts), "voltage_l1": _volts(now_ms)}
         return {
             "energy_import": counter,
             "active_power_total": watts,
-            "voltage_l1": 229.5,
+            "voltage_l1": _volts(now_ms),
             "relay_closed": self.closed,
             "relay_armed": self.armed,
             "power_limit": float(self.limit_w),
@@ -209,16 +221,18 @@ class DormMeter:
         if begun:
             yield begun.time_ms, end_ms, begun.deed
 
-    def _prepaid(self, counter: int, watts: float) -> Iterator[tuple[str, Value]]:
+    def _prepaid(self, counter: int, watts: float) -> dict[str, Value]:
         left_fen = self.credit(self._used_mwms // MWMS_PER_WH)
-        yield "energy_import", counter // 10 * 10
-        yield "active_power_l1", watts
-        yield "credit_money", max(0, left_fen)
-        yield "purchase_count", self.purchases
-        yield "overload_count", self.trips
-        yield "arrears", left_fen <= 0
-        yield "breaker_l1_closed", self.closed
-        yield "force_control_enabled", self.forced
+        return {
+            "energy_import": counter // 10 * 10,
+            "active_power_l1": watts,
+            "credit_money": max(0, left_fen),
+            "purchase_count": self.purchases,
+            "overload_count": self.trips,
+            "arrears": left_fen <= 0,
+            "breaker_l1_closed": self.closed,
+            "force_control_enabled": self.forced,
+        }
 
     def _credit(self, now_ms: int, fen: int, count: int) -> bool:
         if count != self.purchases + 1:
@@ -243,3 +257,8 @@ class DormMeter:
 
     def _note(self, now_ms: int, deed: Deed, value: int = 0) -> None:
         self.diary.append(Entry(time_ms=now_ms, deed=deed, value=value))
+
+
+def _volts(now_ms: int) -> float:
+    """A line's voltage never stands still."""
+    return 228.0 + now_ms // 100 % 37 / 10

@@ -53,7 +53,7 @@ class Payer(StrEnum):
 
 
 _SHARE = {Habit.THRIFTY: 0.4, Habit.USUAL: 1.0, Habit.HEAVY: 2.2, Habit.AWAY: 0.9}
-_BELOW_FEN = {Payer.EARLY: 2_500, Payer.WARNED: 500, Payer.LATE: -250, Payer.NEVER: -(10**9)}
+_BELOW_FEN = {Payer.EARLY: 2_500, Payer.WARNED: 500}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,9 +88,11 @@ class Household:
     meter: str
     served: list[str] = field(default_factory=list)  # every device that ever did, in order
 
-    def wants_to_pay(self, left_fen: int) -> bool:
+    def wants_to_pay(self, left_fen: int, *, is_dark: bool) -> bool:
         """Whether somebody pays, with so much left."""
-        return left_fen < _BELOW_FEN[self.payer]
+        if self.payer is Payer.LATE:
+            return is_dark and left_fen <= 0
+        return left_fen < _BELOW_FEN.get(self.payer, left_fen)
 
 
 def begin_ms() -> int:
@@ -120,7 +122,7 @@ def households(plan: Plan) -> Iterator[Household]:
             room=room,
             kind=_kind(number),
             habit=list(Habit)[number // 3 % 4],
-            payer=chance.choices(list(Payer), (3, 4, 4, 1))[0],
+            payer=chance.choices(list(Payer), (2, 3, 6, 2))[0],
             meter=meter,
             served=[meter],
         )

@@ -259,7 +259,7 @@ class Town:
         while True:
             meter = self.meters[home.meter]
             left_fen = await self._left_fen(home)
-            if left_fen is not None and home.wants_to_pay(left_fen):
+            if left_fen is not None and home.wants_to_pay(left_fen, is_dark=not meter.closed):
                 await self.clock.exactly(chance.uniform(0, 1_800))
                 await self._pay(home, chance.randrange(5, 40) * _FEN)
             now_ms = self.clock.now_ms()
@@ -285,7 +285,7 @@ class Town:
         self._paid += 1
         self._paying.set()
         payment = self.platform.pay(home.room.building, home.room.room, amount_fen + self._paid)
-        self.clock.stir(3 if self.meters[home.meter].closed else 90)
+        self.clock.stir(3 if self.meters[home.meter].closed else 15)
         if self.chance.random() < _LOST:
             return
         for pause_s in _RETRY_S:

@@ -24,9 +24,9 @@ from tests.month_town import Town
 
 @pytest.fixture(scope="module")
 def town(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Town:
-    """A month of sixteen rooms that are read every two hours, with a hub that is killed four times."""
+    """A month of twelve rooms that are read every three hours, with a hub that is killed four times."""
     seed: int = request.config.getoption("--seed")
-    plan = Plan(rooms=16, seed=seed, kills=4, period_s=7_200, stride_s=7_200)
+    plan = Plan(rooms=12, seed=seed, kills=4, period_s=10_800, stride_s=10_800)
     return live(tmp_path_factory.mktemp("month") / "town", plan)
 
 
