@@ -17,7 +17,8 @@ from sqlalchemy import Connection, text
 
 from hub import audit
 from hub.campus.accounts import books
-from hub.campus.orders.orders import Order, OrderState, in_states
+from hub.campus.orders.listing import in_states
+from hub.campus.orders.orders import Order, OrderState
 from hub.ledger import open_reader
 from tests.month_meter import MILLION, MWMS_PER_WH, Deed, DormMeter, Said
 from tests.month_people import RATES, ZONE, Household, Kind, begin_ms, moment_ms

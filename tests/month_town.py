@@ -21,7 +21,7 @@ import httpx2
 from hub.campus.accounts import books
 from hub.campus.accounts.accounts import Utility
 from hub.campus.accounts.prices import Price, enter_price, parse_rate
-from hub.campus.orders import orders
+from hub.campus.orders import listing
 from hub.campus.orders.orders import OrderState
 from hub.commands import Resolution
 from hub.errors import HubError, StoreError
@@ -267,7 +267,7 @@ class Town:
                     await self._resolve(self.hub)
 
     async def _resolve(self, hub: MonthHub) -> None:
-        for order in await hub.ledger.read(lambda c: orders.in_states(c, [OrderState.UNKNOWN])):
+        for order in await hub.ledger.read(lambda c: listing.in_states(c, [OrderState.UNKNOWN])):
             diary = self.meters[order.device].diary
             has = (Deed.CREDITED, order.amount_fen) in {(e.deed, e.value) for e in diary}
             found = Resolution.DONE if has else Resolution.NOT_DONE
