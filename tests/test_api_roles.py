@@ -172,6 +172,13 @@ ROUTES: list[tuple[str, str, frozenset[Role], str, dict[str, object] | None]] = 
         {"amount": 1, "reason": "a mistake"},
     ),
     ("GET", "/v1/transactions", RESOLVERS, "", None),
+    (
+        "POST",
+        "/v1/transactions/{number}/reverse",
+        RESOLVERS,
+        "/v1/transactions/1/reverse",
+        {"reason": "a mistake"},
+    ),
     ("GET", "/v1/meterings/held", RESOLVERS, "", None),
     (
         "POST",

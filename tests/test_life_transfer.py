@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 from sqlalchemy import func, select
 
+from hub import audit
 from hub.campus.accounts import books
 from hub.campus.accounts.accounts import BookError, Room, platform
 from hub.campus.accounts.reversals import reverse
@@ -227,14 +228,14 @@ async def test_a_whole_transaction_is_taken_back_by_another_and_once(office: Off
     await office.used(0, 2_000)
     (line,) = await office.house.ask(lambda c: books.statement(c, ROOM.account))
 
-    async def back(number: int) -> int | None:
+    async def back(number: int) -> tuple[int, bool]:
         return await office.house.ledger.run(
             lambda c: reverse(c, number, actor="fay", reason="wrong room", time_ms=1)
         )
 
-    made = await back(line.number)
-    assert (await office.fen(), made, await back(line.number)) == (0, line.number + 1, None)
-    assert made is not None
+    made, _ = await back(line.number)
+    assert await back(line.number) == (line.number + 1, False)
+    assert (await office.fen(), made) == (0, line.number + 1)
     newest = (await office.house.ask(lambda c: books.statement(c, ROOM.account)))[0]
     assert newest.cause == f"reverses {line.number}, {line.key}: wrong room"
     with pytest.raises(BookError, match="cannot be reversed"):
@@ -243,4 +244,26 @@ async def test_a_whole_transaction_is_taken_back_by_another_and_once(office: Off
     (paid, *_) = await office.house.ask(lambda c: books.statement(c, ROOM.account))
     with pytest.raises(BookError, match=f"delivered {order.key}"):
         await back(paid.number)
+    with pytest.raises(BookError, match="there is no transaction 999"):
+        await back(999)
+    rows = await office.house.ask(lambda c: audit.rows(c, subject=f"transaction/{line.number}"))
+    assert [(row.actor, row.action, row.cause) for row in rows] == [
+        ("fay", "reversed", "wrong room")
+    ]
     assert await office.is_right()
+
+
+async def test_what_was_charged_to_people_who_have_left_is_not_given_to_the_next(
+    office: Office,
+) -> None:
+    await office.used(0, 2_000)
+    (line,) = await office.house.ask(lambda c: books.statement(c, ROOM.account))
+    await office.settle()
+    await office.house.read(2_000)
+    await office.turn()
+    await office.life.reopen(ROOM, "new people", "key/fin")
+    with pytest.raises(BookError, match="another people's"):
+        await office.house.ledger.run(
+            lambda c: reverse(c, line.number, actor="fay", reason="late", time_ms=1)
+        )
+    assert await office.fen() == 0

@@ -158,6 +158,14 @@ class Corrected(msgspec.Struct, frozen=True):
     fresh: bool
 
 
+class Reversed(msgspec.Struct, frozen=True):
+    """What became of a reversal."""
+
+    number: int
+    reverses: int
+    fresh: bool
+
+
 class HeldRow(msgspec.Struct, frozen=True, kw_only=True):
     """A metering that waits for a person."""
 
@@ -268,6 +276,19 @@ def correct(
         )
     said = "booked" if done.fresh else "booked before"
     typer.echo(f"{said} as transaction {done.number}; {room} has {done.balance} {done.unit}")
+
+
+@app.command("reverse")
+def reverse(
+    number: Annotated[int, typer.Argument(help="As `dormhub account statement` shows.", min=1)],
+    reason: ReasonOption,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Take a whole transaction back by another, once: a charge, an allowance, a correction, a transfer."""
+    with HubClient(config) as hub:
+        done = hub.post(f"/v1/transactions/{number}/reverse", Reversed, {"reason": reason})
+    said = "taken back" if done.fresh else "taken back before"
+    typer.echo(f"{number} is {said} by transaction {done.number}")
 
 
 @app.command("held")

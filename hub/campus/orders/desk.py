@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from hub.campus.accounts import books
 from hub.campus.accounts.accounts import Room, platform
-from hub.campus.orders import orders
+from hub.campus.orders import listing, orders
 from hub.campus.orders.orders import Act, Notice, Order, OrderError, OrderState, Received, Verdict
 from hub.campus.orders.platforms import DESK
 from hub.clock import Clock
@@ -138,7 +138,7 @@ def receive(
 
 
 def _due(connection: Connection) -> list[Order]:
-    return orders.recent(connection, platform=DESK, state=OrderState.REFUND_DUE, limit=_GROUP)
+    return listing.recent(connection, platform=DESK, state=OrderState.REFUND_DUE, limit=_GROUP)
 
 
 def _give_back(connection: Connection, now_ms: int) -> int:

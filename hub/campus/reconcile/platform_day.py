@@ -12,7 +12,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from hub.campus.orders import orders
+from hub.campus.orders import listing
 from hub.campus.orders.orders import Act, Order, OrderState
 from hub.campus.orders.refunds import give_back
 from hub.campus.orders.signatures import WINDOW_S
@@ -81,7 +81,7 @@ class PlatformDay:
         """The orders that belong to this day, by number."""
         found: dict[str, Order] = {}
         for group in in_groups(numbers):
-            query = partial(orders.of_numbers, platform=self._platform, numbers=group)
+            query = partial(listing.of_numbers, platform=self._platform, numbers=group)
             found |= {order.number: order for order in await self._ledger.read(query)}
         for order in await self._ledger.read(self._came):
             found.setdefault(order.number, order)
@@ -90,7 +90,7 @@ class PlatformDay:
     def _came(self, connection: Connection) -> list[Order]:
         """Those that came on this day, and stand on the bill of no other."""
         span_ms = (self._day.start_ms, self._day.end_ms)
-        came = orders.received_within(connection, self._platform, span_ms)
+        came = listing.received_within(connection, self._platform, span_ms)
         billed = days_of(connection, self._platform, [order.number for order in came])
         today = self._day.name
         return [order for order in came if billed.get(order.number, today) == today]
@@ -131,7 +131,7 @@ class PlatformDay:
         }
         found: list[Item] = []
         for group in in_groups(list(named)):
-            there = orders.of_numbers(connection, self._platform, group)
+            there = listing.of_numbers(connection, self._platform, group)
             gone = set(group) - {order.number for order in there}
             found += [item for one in sorted(gone) if (item := without_order(one, named[one]))]
         return found
