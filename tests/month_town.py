@@ -25,12 +25,6 @@ from fastapi import Request, Response
 from hub.campus.accounts import books
 from hub.campus.accounts.accounts import Utility
 from hub.campus.accounts.prices import Price, enter_price, parse_rate
-<<<<<<< HEAD
-=======
-from hub.campus.orders import listing
-from hub.campus.orders.orders import OrderState
-from hub.commands import Resolution
->>>>>>> review-money
 from hub.errors import HubError, StoreError
 from simulators.platform import PaymentPlatform
 from tests.month_hub import MonthHub, open_hub
@@ -333,50 +327,10 @@ class Town:
             )
         return Response(status_code=204)
 
-<<<<<<< HEAD
     async def _close_the_month(self, workers: Workers) -> None:
         """Some leave, everything comes to rest, every meter is read, and what is used is charged."""
         self._is_over = True  # nobody kills any more
         await workers.settle_some()
-=======
-    async def _resolve(self, hub: MonthHub) -> None:
-        for order in await hub.ledger.read(lambda c: listing.in_states(c, [OrderState.UNKNOWN])):
-            diary = self.meters[order.device].diary
-            has = (Deed.CREDITED, order.amount_fen) in {(e.deed, e.value) for e in diary}
-            found = Resolution.DONE if has else Resolution.NOT_DONE
-            await hub.campus.delivery.resolve(order, "desk", found, "seen at the meter")
-            self.resolved += 1
-
-    async def _installer(self) -> None:
-        """Changes a meter of each kind, each on another day; one more is away for a day."""
-        for place, kind in enumerate(Kind):
-            await self.clock.exactly(86_400 * 4.3)
-            found = [home for home in self.homes if home.kind is kind]
-            if found:
-                away = self.meters[found[-1].meter]
-                now_ms = self.clock.now_ms()
-                away.away = (now_ms, now_ms + 86_400_000)
-                await self._swap(found[0], f"{found[0].meter}-{place + 2}")
-
-    async def _swap(self, home: Household, name: str) -> None:
-        """A new meter for a room; the files say so, and are applied as soon as there is a hub."""
-        while self.hub is None:
-            await self.clock.exactly(60)
-        now_ms = self.clock.now_ms()
-        meter = self.meters[name] = make_meter(self.plan, home, name, is_new=True)
-        meter.begin(now_ms)
-        old, home.meter = home.meter, name
-        home.served.append(name)
-        self.meters[old].away = (now_ms, 10**15)
-        self.write_files()
-        self.swaps.append(Swap(room=home.room.account, old=old, new=name, time_ms=now_ms))
-        await self.hub.keeper.apply(prune=True, actor="installer")
-
-    async def _close_the_month(self) -> None:
-        """Everything that is under way comes to rest, every meter is read, and what is used is charged."""
-        while self.hub is None:
-            await self.clock.exactly(60)
->>>>>>> review-money
         await self.clock.exactly(12 * 3_600)
         hub = await self.until_hub()
         await hub.read_all()
