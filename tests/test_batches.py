@@ -208,11 +208,11 @@ def test_a_cut_of_a_batch_that_waits_does_not_reach_into_protected_hours(tmp_pat
 
     async def scene(made: Office) -> None:
         await made.submit()
-        await made.hub.clock.sleep(45)
+        await made.hub.clock.sleep(31)
         site.machines["gate-1"].script = [Behaviour.WORKS]
         await made.hub.clock.sleep(60)
 
-    play(site, scene, policy=replace(OPEN_HOUSE, protected_hours=(hours_from(40),)))
+    play(site, scene, policy=replace(OPEN_HOUSE, protected_hours=(hours_from(31),)))
     assert not site.machines["gate-1"].effects
 
 

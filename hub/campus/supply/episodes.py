@@ -105,6 +105,13 @@ class Episodes:
         if command is not None and not command.recovered:  # one that may be out is only looked at
             self._commands.withdraw(record.id, decision.reason[:TEXT_MAX] or "not wanted any more")
 
+    def call_back(self, reason: str, device: str = "") -> None:
+        """The hub's own cuts, or those of one device, that have not left: they must not leave."""
+        for command in self._commands.open.values():
+            is_ours = command.record.actor == ACTOR and command.record.name == Act.CUT
+            if is_ours and device in ("", command.device.id) and not command.recovered:
+                self._commands.withdraw(command.record.id, reason[:TEXT_MAX])
+
     async def end(self, view: View, row: Supply, record: Record) -> tuple[Supply, bool]:
         """Take in how its command stands; the row then, and whether it is still under way."""
         now_ms, subject = self._clock.now_ms(), f"supply/{row.device}"

@@ -33,7 +33,7 @@ from hub.campus.supply.switches import CUT, Switch, switches, word_of
 from hub.campus.supply.timetables import Timetables
 from hub.clock import Clock
 from hub.command import Hazard
-from hub.commands import CommandError, Commands, OpenCommand
+from hub.commands import CommandError, Commands
 from hub.errors import HubError, StoreDamaged, StoreError
 from hub.journal import Journal
 from hub.ledger import Ledger
@@ -123,12 +123,7 @@ class Supplies:
 
         To be called before anything is sent: somebody may have paid just before that run ended.
         """
-        self._call_back([one for one in self._commands.open.values() if not one.recovered], _ANEW)
-
-    def _call_back(self, commands: Sequence[OpenCommand], reason: str) -> None:
-        for command in commands:
-            if command.record.actor == record.ACTOR and command.record.name == CUT:
-                self._commands.withdraw(command.record.id, reason)
+        self._episodes.call_back(_ANEW)
 
     def wake(self, account: str) -> None:
         """Something has come to this account: look at its room at once."""
@@ -167,7 +162,7 @@ class Supplies:
             self._policy = replace(self._policy, running=running)
             self._looked_s = now_s
         woken, self._woken = self._woken, set()
-        some = (woken | self._busy | self._pace.ready(now_s)) & {*self._switches}
+        some = self._switches.keys() & (woken | self._busy | self._pace.ready(now_s))
         names = list(self._switches) if is_whole else sorted(some)
         dues: list[Due] = []
         try:
@@ -337,8 +332,7 @@ class Supplies:
             after = rested(after)
         if row.batch and decision.act is not Act.CUT:
             after = replace(after, batch="", batch_ms=0)
-            mine = [one for one in self._commands.open.values() if one.device.id == row.device]
-            self._call_back(mine, decision.reason or "not wanted any more")
+            self._episodes.call_back(decision.reason or "not wanted any more", row.device)
         if decision.act is Act.KEEP_CUT:
             after = replace(after, cause=decision.cause, reason=decision.reason)
             details = {"cause": str(decision.cause)}
