@@ -13,6 +13,7 @@ from hub import Value
 HOUR_MS = 3_600_000
 MWMS_PER_WH = 1000 * HOUR_MS
 MILLION = 1_000_000
+_NEVER_MS = 10**15
 
 
 class Deed(StrEnum):
@@ -74,6 +75,8 @@ class Load:
 
     def when(self, mwms: int) -> int:
         """The first moment at which so much has been drawn."""
+        if mwms > self._before[-1]:
+            return _NEVER_MS
         hour = max(0, bisect_left(self._before, mwms) - 1)
         into_ms = -(-(mwms - self._before[hour]) // (self._watts[hour] * 1000))
         return self._begin_ms + hour * HOUR_MS + into_ms

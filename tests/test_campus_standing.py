@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,18 @@ async def test_a_room_never_heard_is_in_doubt_and_a_stranger_has_no_standing(
     standings = Standings(ledger=house.ledger, journal=house.journal, clock=house.clock)
     standings.configure(house.site, house.rules)
     assert await standings.of([Room(building="B1", room="999")]) == {}
+
+
+async def test_a_meter_that_is_changed_while_rooms_are_looked_at_breaks_nothing(
+    house: House,
+) -> None:
+    standings = Standings(ledger=house.ledger, journal=house.journal, clock=house.clock)
+    standings.configure(house.site, house.rules)
+    looking = asyncio.ensure_future(standings.of())
+    await asyncio.sleep(0)
+    standings.configure(replace(house.site, links=()), house.rules)
+    assert ROOM in await looking
+    assert await standings.of() == {}
 
 
 async def test_an_old_word_is_a_doubt(house: House) -> None:

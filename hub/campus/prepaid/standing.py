@@ -105,6 +105,7 @@ class View:
     now_ms: int = 0
     rules: Rules = field(default_factory=Rules)
     tariffs: Mapping[tuple[Utility, str], Tariff] = field(default_factory=dict)
+    periods_s: Mapping[str, float] = field(default_factory=dict)  # how often each device speaks
 
 
 class Standings:
@@ -116,15 +117,14 @@ class Standings:
         self._clock = clock
         self._view = View(timezone=ZoneInfo("UTC"))
         self._meters: dict[Room, list[Meter]] = {}
-        self._periods_s: dict[str, float] = {}
 
     def configure(self, site: Site, rules: Rules) -> None:
         """Go by this site and its rules from now on."""
-        self._view = View(timezone=site.timezone, rules=rules)
+        periods_s = {device.id: device.period_s for device in site.devices()}
+        self._view = View(timezone=site.timezone, rules=rules, periods_s=periods_s)
         self._meters = {}
         for meter in room_meters(site, rules):
             self._meters.setdefault(meter.room, []).append(meter)
-        self._periods_s = {device.id: device.period_s for device in site.devices()}
 
     async def of(self, rooms: Collection[Room] | None = None) -> dict[Room, Standing]:
         """How these rooms stand, or all that pay for what they use. Raises StoreError.
@@ -138,7 +138,7 @@ class Standings:
         meters = {room: group for room, group in meters.items() if room.account not in closed}
         funds, found, tariffs = await self._ledger.read(partial(_read, meters=meters, view=view))
         view = replace(view, tariffs=tariffs)
-        words = await self._words(meters)
+        words = await self._words(meters, view)
         return {
             room: standing_of(
                 room, group, words, found.get(room, ()), funds.get(room, Funds()), view
@@ -146,11 +146,12 @@ class Standings:
             for room, group in meters.items()
         }
 
-    async def _words(self, meters: Mapping[Room, Sequence[Meter]]) -> dict[str, Word]:
+    async def _words(self, meters: Mapping[Room, Sequence[Meter]], view: View) -> dict[str, Word]:
+        """The last word of each; the site may be another one by now, the view is the one of before."""
         names = [meter.device for group in meters.values() for meter in group]
         latest = await self._journal.latest(names)
         return {
-            name: Word(latest=latest.get(name), period_s=self._periods_s[name]) for name in names
+            name: Word(latest=latest.get(name), period_s=view.periods_s[name]) for name in names
         }
 
 

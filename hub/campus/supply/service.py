@@ -162,15 +162,16 @@ class Supplies:
             self._policy = replace(self._policy, running=running)
             self._looked_s = now_s
         woken, self._woken = self._woken, set()
-        some = self._switches.keys() & (woken | self._busy | self._pace.ready(now_s))
-        names = list(self._switches) if is_whole else sorted(some)
+        known = self._switches  # another site may be configured meanwhile
+        some = known.keys() & (woken | self._busy | self._pace.ready(now_s))
+        names = list(known) if is_whole else sorted(some)
         dues: list[Due] = []
         try:
             for begin in range(0, len(names), _STEP):
                 dues += await self._look(names[begin : begin + _STEP])
             self._is_first = False
             for name in names:  # who still waits for a place stands in line anew
-                self._pace.step_out(self._switches[name].feeder, name)
+                self._pace.step_out(known[name].feeder, name)
             await self._restore([due for due in dues if due.decision.act is not Act.CUT])
             await self._cut([due for due in dues if due.decision.act is Act.CUT], is_whole=is_whole)
             if is_whole:
