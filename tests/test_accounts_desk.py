@@ -231,6 +231,9 @@ async def test_the_command_line_shows_corrects_and_exports(
     assert str(-price_of({RATE: 2_000})) in shown
     assert "101" in await say("account", "list", "--owing")
     told = ("account", "correct", "B1/101", "700", "--reason", "gift", "--key", "a")
+    yuan = tuple("7.00" if word == "700" else word for word in told)
+    refused = await dormhub(api, folder, *yuan, who=Role.FINANCE)  # not taken for 7 fen
+    assert (refused.exit_code, "no whole number" in refused.output) == (2, True)
     assert "700" not in await say("account", "statement", "B1/101")
     assert "booked as transaction" in await say(*told)
     assert "booked before" in await say(*told)

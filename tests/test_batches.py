@@ -439,6 +439,7 @@ def test_the_same_key_and_wish_is_the_same_batch(tmp_path: Path) -> None:
         ({"per_s": 1000.0}, "per_s"),
         ({"action": "allowance"}, "arguments.amount"),
         ({"action": "allowance", "arguments": {"amount": 1.5}}, "arguments.amount"),
+        ({"action": "allowance", "arguments": {"amount": 1_000_001}}, "arguments.amount"),
         (
             {"action": "allowance", "arguments": {"amount": 1, "utility": "gas"}},
             "arguments.utility",

@@ -333,6 +333,9 @@ async def test_money_in_a_meter_is_paid_out_once_a_person_has_emptied_it(tmp_pat
         )
         with pytest.raises(JobError, match="in fen, before it was emptied"):
             await office.say(job, counter=9_000)
+        for made_up_fen in (105_001, 10**9, -100_001):
+            with pytest.raises(JobError, match="m-1 was told 5000 fen; it cannot have shown"):
+                await office.say(job, credit_fen=made_up_fen)
         await office.say(job, credit_fen=1_230)
         await office.turn()
         sheet = await office.sheet(job)

@@ -224,6 +224,24 @@ async def test_credit_of_the_desk_comes_from_what_there_is_and_goes_back_there(
             await desk.give(nowhere, "key/ann")
 
 
+async def test_what_the_house_gives_is_bounded_for_each_credit_and_each_persons_day(
+    office: Office,
+) -> None:
+    async def give(number: int, amount_fen: int, actor: str = "key/fin") -> Order:
+        gift = Credit(number=f"G{number}", room=ROOM, amount_fen=amount_fen, reason="leak")
+        return await office.campus.office.desk.give(gift, actor)
+
+    with pytest.raises(OrderError, match="at most 100000 fen at once"):
+        await give(0, 100_001)
+    given = [await give(number, 100_000) for number in range(10)]
+    with pytest.raises(OrderError, match="one person gives at most 1000000 fen in a day"):
+        await give(10, 1)
+    assert await give(9, 100_000) == given[9]  # said again it is not given again
+    assert (await give(11, 1, "key/other")).amount_fen == 1
+    office.house.clock.advance(24 * 3_600)
+    assert (await give(10, 1)).amount_fen == 1
+
+
 async def test_a_whole_transaction_is_taken_back_by_another_and_once(office: Office) -> None:
     await office.used(0, 2_000)
     (line,) = await office.house.ask(lambda c: books.statement(c, ROOM.account))

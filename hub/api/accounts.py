@@ -45,7 +45,7 @@ class AccountsAsked(Asked):
     room: Text = ""
     utility: Utility | None = None
     below_fen: _Amount | None = None
-    after: Annotated[str, Field(max_length=500)] = ""
+    after: Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x1f]*$")] = ""
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 

@@ -18,6 +18,7 @@ from rich.table import Table
 from hub.cli.hub_client import Answered, HubClient
 from hub.cli.moments import when
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from hub.cli.plain import plain
 from hub.cli.tell import EXIT_CODES, EXIT_OPEN, Scalar, parse_arguments
 from hub.clock import SystemClock
 from hub.command import State
@@ -190,7 +191,7 @@ def list_(
     for row in found:
         place = (when(row.created_ms), row.id, row.action, row.state.value, _counts(row))
         table.add_row(*place, row.actor, row.approver, row.cause)
-    Console().print(table)
+    plain().print(table)
 
 
 @app.command("show")
@@ -213,7 +214,7 @@ def show(
         name = item.device or item.account
         place = (f"{item.building}/{item.room}", item.floor, name)
         table.add_row(*place, item.state, item.reason, item.command)
-    Console().print(table)
+    plain().print(table)
     typer.echo(_sentence(row))
     raise typer.Exit(row.exit_code)
 
@@ -300,7 +301,7 @@ def _show_plan(plan: PlanRows) -> None:
     for part in plan.parts:
         name = part.device or part.account
         table.add_row(f"{part.building}/{part.room}", part.floor, name, part.left_out)
-    Console().print(table)
+    plain().print(table)
     waits = ", waits for a second person" if plan.needs_second_person else ""
     left_out = Counter(part.left_out for part in plan.parts if part.left_out)
     said = "".join(f", {number} left out: {reason}" for reason, number in left_out.most_common())

@@ -9,12 +9,12 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hub.cli.hub_client import Answered, HubClient
 from hub.cli.moments import when
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption, DeviceArgument, JsonOption
+from hub.cli.plain import plain
 from hub.clock import SystemClock
 from hub.command import State
 from hub.errors import ConfigError, HubError
@@ -245,7 +245,7 @@ def commands(
         made = when(row.created_ms)
         tries = str(row.attempts)
         table.add_row(made, row.id, row.device, told, state_text, tries, row.actor, row.reason)
-    Console().print(table)
+    plain().print(table)
 
 
 def why(
