@@ -15,18 +15,17 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from hub.cli.hub_client import Answered, HubClient
+from hub.cli.hub_client import HubClient
 from hub.cli.moments import when
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from hub.cli.plain import plain
-from hub.cli.tell import EXIT_CODES, EXIT_OPEN, Scalar, parse_arguments
+from hub.cli.tell import EXIT_CODES, EXIT_OPEN, Scalar, parse_arguments, submit
 from hub.clock import SystemClock
 from hub.command import State
-from hub.errors import ConfigError, HubError
+from hub.errors import ConfigError
 
 _STEP_S = 1.0
 _PAGE = 1_000
-_REFUSALS = (403, 409, 422, 429)  # the hub has read the batch and does not take it
 _OPEN = ("waiting", "sent")
 
 app = typer.Typer(help="Many rooms at once.", no_args_is_help=True)
@@ -164,7 +163,7 @@ def run(
             headers = {"Idempotency-Key": "dry-run"}
             _show_plan(hub.post("/v1/batches", PlanRows, body | {"dry_run": True}, headers))
             return
-        row = _submit(hub, body, key or f"cli-{SystemClock().new_id()}")
+        row = submit(hub, "/v1/batches", BatchRow, body, key or f"cli-{SystemClock().new_id()}")
         row = _ended(hub, row, wait) if wait else row
     typer.echo(_sentence(row))
     raise typer.Exit(row.exit_code if wait else 0)
@@ -260,19 +259,6 @@ def _pair(option: str, text: str, name: str) -> Mapping[str, str]:
         hint = f"write BUILDING/{name.upper()}"
         raise ConfigError(file="command line", key=option, found=f"found {text[:80]!r}", hint=hint)
     return {"building": building, name: rest}
-
-
-def _submit(hub: HubClient, body: Mapping[str, object], key: str) -> BatchRow:
-    try:
-        return hub.post("/v1/batches", BatchRow, body, {"Idempotency-Key": key})
-    except Answered as refused:
-        if refused.status not in _REFUSALS:
-            raise
-        typer.echo(f"dormhub: refused: {refused}", err=True)
-        raise typer.Exit(EXIT_CODES[State.REFUSED]) from None
-    except HubError as error:
-        # It may have been taken: with the same key it is never done twice.
-        raise HubError(f"{error}; it may have been taken: ask again with --key {key}") from None
 
 
 def _ended(hub: HubClient, row: BatchRow, wait_s: float) -> BatchRow:
