@@ -457,3 +457,25 @@ def test_what_cannot_be_proposed_is_an_alarm_and_proposed_later(tmp_path: Path) 
         assert hub.said("supply proposal") == ""
 
     play(dorm, scene, bulk=bulk)
+
+
+@pytest.mark.parametrize("steps", [5, 7, 9, 11])
+def test_rooms_that_are_gone_from_the_site_in_the_midst_of_a_turn_break_nothing(
+    tmp_path: Path, steps: int
+) -> None:
+    dorm = Dorm(folder=tmp_path, rooms=2)
+
+    async def scene(hub: DormHub) -> None:
+        policies = hub.policies
+        none = replace(policies.site, links=())
+        await hub.clock.sleep(1)
+        hub.supplies.refresh()
+        turning = asyncio.ensure_future(hub.supplies.turn())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        hub.standings.configure(none, policies.rules)
+        hub.supplies.configure(none, policies.rules, ())
+        await turning
+        assert await hub.supplies.all() == []
+
+    play(dorm, scene)
