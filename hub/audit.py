@@ -135,7 +135,7 @@ def rows(
     query = select(audit).where(audit.c.number > after).order_by(audit.c.number).limit(limit)
     if subject:
         query = query.where(audit.c.subject == subject)
-    return [_row(row) for row in connection.execute(query)]
+    return [row_of(row) for row in connection.execute(query)]
 
 
 def verify(connection: Connection, *, noted: Head = BEGINNING) -> Broken | None:
@@ -148,7 +148,7 @@ def verify(connection: Connection, *, noted: Head = BEGINNING) -> Broken | None:
         query = select(audit).where(audit.c.number > last.number)
         step = connection.execute(query.order_by(audit.c.number).limit(_STEP)).all()
         for found in step:
-            row = _row(found)
+            row = row_of(found)
             broken = _check(last, row, found.hash, noted)
             if broken:
                 return broken
@@ -191,7 +191,8 @@ def _has_happened(connection: Connection) -> bool:
     return any(connection.scalar(select(func.count()).select_from(table)) for table in _AUDITED)
 
 
-def _row(row: Row[tuple[object, ...]]) -> AuditRow:
+def row_of(row: Row[tuple[object, ...]]) -> AuditRow:
+    """A whole row of the table."""
     return AuditRow(
         number=row.number,
         time_ms=row.time_ms,

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, text
 
 from hub import audit
 from hub.campus.accounts import books
-from hub.campus.orders.orders import Order, OrderState, in_states
+from hub.campus.orders.listing import in_states
+from hub.campus.orders.orders import Order, OrderState
 from hub.ledger import open_reader
 from tests.month_alert_judge import alert_complaints
 from tests.month_meter import MWMS_PER_WH, Deed, DormMeter

@@ -11,7 +11,7 @@ from pathlib import Path
 from hub.campus.batches import rows
 from hub.campus.batches.batch import Asker, BatchState
 from hub.campus.life.life import Leaving, Moving
-from hub.campus.orders import orders
+from hub.campus.orders import listing
 from hub.campus.orders.orders import OrderState
 from hub.commands import Resolution
 from hub.errors import HubError
@@ -78,7 +78,7 @@ class Staff:
                     self.town.approved += 1
 
     async def _resolve(self, hub: MonthHub) -> None:
-        for order in await hub.ledger.read(lambda c: orders.in_states(c, [OrderState.UNKNOWN])):
+        for order in await hub.ledger.read(lambda c: listing.in_states(c, [OrderState.UNKNOWN])):
             diary = self.town.meters[order.device].diary
             has = (Deed.CREDITED, order.amount_fen) in {(e.deed, e.value) for e in diary}
             found = Resolution.DONE if has else Resolution.NOT_DONE

@@ -22,7 +22,7 @@ import httpx2
 import msgspec
 
 from hub import SystemClock, Value, load_site
-from hub.campus.orders import orders
+from hub.campus.orders import listing
 from hub.campus.orders.orders import Order, OrderState
 from hub.cli.tell import CommandRow, CommandRows
 from hub.config import load_config
@@ -357,7 +357,7 @@ def all_orders(data: Path) -> list[Order]:
     """Every order in the hub's ledger."""
     found: list[Order] = []
     with open_reader(data / "ledger.db") as connection:
-        while page := orders.in_states(
+        while page := listing.in_states(
             connection, list(OrderState), after=found[-1].id if found else "", limit=_PAGE
         ):
             found += page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -100,6 +101,20 @@ class Office:
             device="m-1", counter=counter, credit_fen=credit_fen, reason="read at the meter"
         )
         await self.life.say(job.id, spoken, "key/ann")
+
+    async def serve(self, order: Order, state: OrderState) -> None:
+        """The campus runs by itself until the order stands so."""
+        running = asyncio.create_task(self.campus.run(), name="campus")
+        async with asyncio.timeout(20):
+            while await self.state(order) is not state:
+                await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.wait([running])
+
+    async def state(self, order: Order) -> OrderState:
+        found = await self.house.ask(lambda connection: orders.by_id(connection, order.id))
+        assert found is not None
+        return found.state
 
     async def turn(self, after_s: float = 61.0) -> None:
         """A minute later, so that whatever waits is looked at."""

@@ -306,9 +306,10 @@ class DormHub:
             )
             self.control.configure(site.links, self.dorm.safety)
             await supervisor.apply(site.links)
+            others = await self.control.start(tasks)
             self._serve()
             self.configure()
-            others = await self.control.start(tasks)
+            self.supplies.call_back()
             others.append(tasks.create_task(self._poll(), name="polls"))
             await self.poll()
             if is_first:
@@ -328,6 +329,7 @@ class DormHub:
 
     def _serve(self) -> None:
         self.charger = Charger(ledger=self.ledger, journal=self.journal, clock=self.clock)
+        self.pace = Pace()
         self.standings = Standings(ledger=self.ledger, journal=self.journal, clock=self.clock)
         self.supplies = Supplies(
             ledger=self.ledger,
@@ -337,7 +339,7 @@ class DormHub:
             registry=self.control.registry,
             standings=self.standings,
             alarms=self.alarms,
-            pace=Pace(),
+            pace=self.pace,
             bulk=self._bulk,
         )
         self.delivery = Delivery(

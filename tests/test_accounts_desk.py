@@ -231,6 +231,9 @@ async def test_the_command_line_shows_corrects_and_exports(
     assert str(-price_of({RATE: 2_000})) in shown
     assert "101" in await say("account", "list", "--owing")
     told = ("account", "correct", "B1/101", "700", "--reason", "gift", "--key", "a")
+    yuan = tuple("7.00" if word == "700" else word for word in told)
+    refused = await dormhub(api, folder, *yuan, who=Role.FINANCE)  # not taken for 7 fen
+    assert (refused.exit_code, "no whole number" in refused.output) == (2, True)
     assert "700" not in await say("account", "statement", "B1/101")
     assert "booked as transaction" in await say(*told)
     assert "booked before" in await say(*told)
@@ -254,3 +257,20 @@ async def test_the_command_line_shows_corrects_and_exports(
     assert sum(int(line["amount"]) for line in written if line["unit"] == "fen") == 0
     sums = [int(line["amount"]) for line in written if line["account"] == ROOM.account]
     assert sum(sums) == 700 - price_of({RATE: 2_000})
+
+
+async def test_a_transaction_is_taken_back_once_over_the_api_and_by_the_command_line(
+    site: AccountSite,
+) -> None:
+    await use(site, 0, 3_000)
+    (line, *_) = (await site.get(f"{PATH}/statement")).json()["lines"]
+    path, body = f"/v1/transactions/{line['number']}/reverse", {"reason": "wrong room"}
+    first, again = await site.post(path, body), await site.post(path, body)
+    assert (first.json()["fresh"], again.json()) == (True, first.json() | {"fresh": False})
+    assert await site.balance(ROOM) == 0
+    refused = await site.post(f"/v1/transactions/{first.json()['number']}/reverse", body)
+    assert (refused.status_code, refused.json()["type"]) == (409, "urn:dormhub:problem:not-booked")
+    words = ("account", "reverse", str(line["number"]), "--reason", "wrong room")
+    said = await dormhub(site.api, site.folder, *words)
+    assert said.stdout.startswith(f"{line['number']} is taken back before by transaction ")
+    assert await site.ask(books.check) == []

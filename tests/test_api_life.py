@@ -122,11 +122,21 @@ async def test_a_key_of_one_building_settles_and_sees_its_own_rooms_only(site: A
         assert (await post(client, "settlements", LEAVING)).status_code == 404
         assert (await client.get(f"/v1/jobs/{job}")).status_code == 404
         assert (await client.get("/v1/jobs")).json() == {"jobs": []}
-        away = moving | {"to_building": "B1", "to_room": "101"}
-        assert (await post(client, "transfers", away)).status_code == 404
+        to_b1 = moving | {"to_building": "B1", "to_room": "101"}
+        assert (await post(client, "transfers", to_b1)).status_code == 404
         near = moving | {"to_building": "B2", "to_room": "102"}
         assert (await post(client, "transfers", near)).status_code == 201
-        assert len((await client.get("/v1/jobs")).json()["jobs"]) == 1
+        [mine] = (await client.get("/v1/jobs")).json()["jobs"]
+    async with site.client() as client:
+        for open_one in (job, mine["id"]):
+            await post(client, f"jobs/{open_one}/cancel", {"reason": "stays"})
+        away = (await post(client, "transfers", to_b1)).json()["id"]
+        listed = (await client.get("/v1/jobs?building=B2")).json()["jobs"]
+        assert [one["id"] for one in listed] == [away, mine["id"]]
+    async with site.client("finance of B2") as client:  # not what a room of B1 has a part in
+        listed = (await client.get("/v1/jobs")).json()["jobs"]
+        assert [one["id"] for one in listed] == [mine["id"]]
+        assert (await client.get(f"/v1/jobs/{away}")).status_code == 404
 
 
 async def test_what_cannot_be_says_why_and_leaves_nothing(site: ApiSite) -> None:

@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 from hub.api.limits import bounded
+from hub.auth import Role
 from hub.errors import StoreError
 from hub.status import Status
 from tests.api_site import ApiSite, api_site
@@ -42,6 +43,11 @@ async def site(tmp_path: Path) -> AsyncIterator[ApiSite]:
             400,
         ),
         (b'"' * 60_000, 422),
+        (
+            b'{"cause": "\\\\\\"' + b"[" * 100 + b'\\\\", "device": "meter-1", "name": "cut"}',
+            202,
+        ),
+        (b'{"cause": "\\\\", "device": ' + b"[" * 30 + b"]" * 30 + b"}", 400),
         (b'{"device": "meter-1", "name": "cut", "device": 7}', 422),
     ],
 )
@@ -103,6 +109,19 @@ async def test_an_error_inside_tells_the_caller_nothing_of_the_inside(
     assert response.status_code == status
     assert response.json()["type"] == f"urn:dormhub:problem:{kind}"
     assert "secret" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("who", "status"),
+    [(Role.ROOM, 413), (Role.VIEWER, 413), (Role.OPERATOR, 413), (Role.FINANCE, 409)],
+)
+async def test_a_long_body_is_read_only_from_who_may_send_one(
+    site: ApiSite, who: Role, status: int
+) -> None:
+    bill = {"day": "2026-11-22", "platform": "nobody", "bill": "[" * 4_000_000}
+    async with site.client(who) as client:
+        response = await client.post("/v1/reconciliation/runs", json=bill)
+    assert response.status_code == status, response.text
 
 
 async def test_a_made_up_method_is_counted_without_a_place_of_its_own(site: ApiSite) -> None:

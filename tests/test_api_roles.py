@@ -172,6 +172,13 @@ ROUTES: list[tuple[str, str, frozenset[Role], str, dict[str, object] | None]] = 
         {"amount": 1, "reason": "a mistake"},
     ),
     ("GET", "/v1/transactions", RESOLVERS, "", None),
+    (
+        "POST",
+        "/v1/transactions/{number}/reverse",
+        RESOLVERS,
+        "/v1/transactions/1/reverse",
+        {"reason": "a mistake"},
+    ),
     ("GET", "/v1/meterings/held", RESOLVERS, "", None),
     (
         "POST",
@@ -222,7 +229,13 @@ ROUTES: list[tuple[str, str, frozenset[Role], str, dict[str, object] | None]] = 
     ("GET", "/v1/batches/{batch}", ALL, f"/v1/batches/{ID}", None),
     ("GET", "/v1/batches/{batch}/items", ALL, f"/v1/batches/{ID}/items", None),
     ("GET", "/v1/batches/{batch}/results.csv", ALL, f"/v1/batches/{ID}/results.csv", None),
-    ("POST", "/v1/batches/{batch}/approve", OPERATORS, f"/v1/batches/{ID}/approve", None),
+    (
+        "POST",
+        "/v1/batches/{batch}/approve",
+        frozenset({Role.OPERATOR, Role.FINANCE, Role.ADMIN}),
+        f"/v1/batches/{ID}/approve",
+        None,
+    ),
     (
         "POST",
         "/v1/batches/{batch}/stop",

@@ -198,8 +198,22 @@ def test_protected_hours_stop_a_batch_of_cuts_that_runs_into_them(tmp_path: Path
         assert set((await made.plan()).values()) == {"protected hours"}
         assert "protected hours" not in (await made.plan("restore")).values()
 
-    play(site, scene, policy=replace(OPEN_HOUSE, protected_hours=(hours_from(2.5),)))
+    play(site, scene, policy=replace(OPEN_HOUSE, protected_hours=(hours_from(32.5),)))
     assert cut_once(site, "gate-1", "gate-2", "gate-3")
+
+
+def test_a_cut_of_a_batch_that_waits_does_not_reach_into_protected_hours(tmp_path: Path) -> None:
+    site = dorm(tmp_path, rooms=1)
+    site.machines["gate-1"].script = [Behaviour.AWAY]
+
+    async def scene(made: Office) -> None:
+        await made.submit()
+        await made.hub.clock.sleep(31)
+        site.machines["gate-1"].script = [Behaviour.WORKS]
+        await made.hub.clock.sleep(60)
+
+    play(site, scene, policy=replace(OPEN_HOUSE, protected_hours=(hours_from(31),)))
+    assert not site.machines["gate-1"].effects
 
 
 def test_nobody_is_cut_on_a_holiday(tmp_path: Path) -> None:
@@ -425,6 +439,7 @@ def test_the_same_key_and_wish_is_the_same_batch(tmp_path: Path) -> None:
         ({"per_s": 1000.0}, "per_s"),
         ({"action": "allowance"}, "arguments.amount"),
         ({"action": "allowance", "arguments": {"amount": 1.5}}, "arguments.amount"),
+        ({"action": "allowance", "arguments": {"amount": 1_000_001}}, "arguments.amount"),
         (
             {"action": "allowance", "arguments": {"amount": 1, "utility": "gas"}},
             "arguments.utility",

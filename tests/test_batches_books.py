@@ -12,7 +12,7 @@ from hub import load_profiles
 from hub.audit import rows as audit_rows
 from hub.campus.accounts import books
 from hub.campus.accounts.accounts import Room, Unit, Utility, grant
-from hub.campus.batches.batch import BatchState, ItemState
+from hub.campus.batches.batch import Asker, BatchState, ItemState
 from hub.campus.batches.scope import Scope
 from hub.campus.prepaid.meters import open_rooms
 from hub.campus.prepaid.pacing import Pacing
@@ -24,6 +24,18 @@ from tests.virtual_loop import run_virtual
 ROOMS = [Room(building="B1", room=f"{floor}0{place}") for floor in (1, 2) for place in (1, 2, 3)]
 DONE, SKIPPED = ItemState.DONE, ItemState.SKIPPED
 GIFT = {"arguments": {"amount": 3_000}}
+
+
+def counting(folder: Path, rooms: int = 6) -> Site:
+    """Rooms whose meters only count: the hub holds their credit."""
+    site = dorm(folder, rooms=rooms)
+    profile = site.links[0].devices[0].profile
+    taken = {name: spec for name, spec in profile.commands.items() if name != "credit"}
+    devices = [
+        replace(one, profile=replace(profile, commands=taken)) for one in site.links[0].devices
+    ]
+    site.links = [replace(site.links[0], devices=tuple(devices))]
+    return site
 
 
 async def free(made: Office) -> list[int]:
@@ -43,7 +55,7 @@ def test_free_energy_is_given_once_to_each_room_that_pays(tmp_path: Path) -> Non
     policy = replace(OPEN_HOUSE, unbilled_rooms=frozenset({"102"}))
 
     async def main() -> None:
-        async with office(dorm(tmp_path), policy) as made:
+        async with office(counting(tmp_path), policy) as made:
             await opened(made, ROOMS[:5])
             batch = await made.until(await made.submit("allowance", **GIFT))
             assert await free(made) == [3_000, 0, 3_000, 3_000, 3_000, 0]
@@ -66,9 +78,31 @@ def test_free_energy_is_given_once_to_each_room_that_pays(tmp_path: Path) -> Non
     run_virtual(main())
 
 
+def test_more_free_energy_than_one_person_may_give_in_a_day_waits_for_a_second(
+    tmp_path: Path,
+) -> None:
+    everywhere = Scope(buildings=("B1", "B2"))
+    there = [replace(room, building="B2") for room in ROOMS]
+
+    async def main() -> None:
+        async with office(counting(tmp_path, rooms=12)) as made:
+            await opened(made, ROOMS + there)
+            most = {"amount": 10_000_000 // 12}
+            batch = await made.submit("allowance", everywhere, arguments=most)
+            assert batch.state is BatchState.RUNNING
+            more = {"amount": 10_000_000 // 12 + 1}
+            batch = await made.submit("allowance", everywhere, key="more", arguments=more)
+            assert batch.state is BatchState.WAITS
+            await made.batches.approve(batch.id, Asker(actor="key/bob", owner="bob"))
+            batch = await made.until(batch)
+            assert batch.state is BatchState.DONE
+
+    run_virtual(main())
+
+
 def test_a_room_that_stopped_paying_meanwhile_is_given_nothing(tmp_path: Path) -> None:
     async def main() -> None:
-        async with office(dorm(tmp_path)) as made:
+        async with office(counting(tmp_path)) as made:
             await opened(made)
             batch = await made.submit("allowance", **GIFT)
             made.go_by(replace(OPEN_HOUSE, unbilled_rooms=frozenset({"101"})))
@@ -81,7 +115,7 @@ def test_a_room_that_stopped_paying_meanwhile_is_given_nothing(tmp_path: Path) -
 @pytest.mark.parametrize("done", [False, True], ids=["undone", "done"])
 @pytest.mark.parametrize("works", range(1, 6))
 def test_a_kill_at_any_step_gives_nobody_twice(tmp_path: Path, works: int, done: bool) -> None:
-    site = dorm(tmp_path)
+    site = counting(tmp_path)
 
     async def main() -> None:
         async with office(site, through=lambda one: DyingLedger(one, works, done=done)) as made:

@@ -83,6 +83,19 @@ async def test_runs_at_the_same_time_charge_once(house: House) -> None:
     assert await house.fen() == -price_of({RATE: 2_000})
 
 
+async def test_runs_at_the_same_time_begin_once_with_a_counter_that_is_held_at_once(
+    house: House,
+) -> None:
+    await house.read(2_000)
+    await house.read(100)
+    chargers = [
+        Charger(ledger=house.ledger, journal=house.journal, clock=house.clock) for _ in range(3)
+    ]
+    runs = await asyncio.gather(*(one.run(house.site, house.rules) for one in chargers))
+    assert [len(run.stopped) for run in runs] == [1, 0, 0]
+    assert len(await house.held()) == 1
+
+
 async def test_a_month_in_small_steps_costs_what_it_costs_at_once_within_a_fen(
     house: House,
 ) -> None:

@@ -62,6 +62,30 @@ def test_an_accepted_order_goes_to_the_meter_that_took_the_old_ones_place(tmp_pa
     on_virtual_time(site, scene)
 
 
+def test_what_no_meter_was_told_is_the_rooms_where_its_new_meter_only_counts(
+    tmp_path: Path,
+) -> None:
+    site = Site(tmp_path, machines=2)
+    site.machines["gate-1"].script = [Behaviour.REFUSES]
+    (link,) = site.links
+    counts = replace(link.devices[1].profile, commands={})
+    second = replace(link.devices[1], profile=counts)
+
+    async def scene(hub: Hub) -> None:
+        async with Desk(hub).open() as desk:
+            await desk.take("1", deadline_s=600.0)
+            await desk.until("1", OrderState.DELIVERING)
+            await hub.clock.sleep(2.0)
+            desk.serving = "gate-2"
+            await hub.reload(replace(link, devices=(link.devices[0], second)))
+            order = await desk.until("1")
+            assert (order.state, order.device) == (OrderState.DELIVERED, "gate-2")
+            assert await desk.balances() == (0, 0, 500)
+        assert [len(one.effects) for one in site.machines.values()] == [0, 0]
+
+    on_virtual_time(site, scene)
+
+
 @pytest.mark.parametrize(
     ("found", "state"),
     [
@@ -177,6 +201,28 @@ async def test_a_counter_that_was_reset_is_charged_to_the_exact_fen_once_a_perso
         )
         await line.say(1_600, counter_since=SINCE)
         assert await house.fen() == -price_of({RATE: 2_000 + 1_600})
+        assert (await house.held(), await house.is_right()) == ([], True)
+
+
+async def test_a_reset_that_the_counter_has_overtaken_is_held_and_charged_once_a_person_says(
+    tmp_path: Path,
+) -> None:
+    async with open_house(tmp_path) as house:
+        await house.install(PLUG, METERS["m-2"], METERS["m-3"], policy=BROKER + PREPAID)
+        line = Line(house)
+        await line.say(100, 200, counter_since="2026-01-01T00:00:00")
+        await line.say(900, 1_000, counter_since=SINCE)
+        (held,) = await house.held()
+        assert held.reason == "counter was reset between 200 and 900"
+        assert await house.fen() == -price_of({RATE: 100})
+        now_ms = house.clock.now_ms()
+        await house.ledger.run(
+            lambda connection: release(
+                connection, held.binding, "fay", 1_000, reason="counter_since", now_ms=now_ms
+            )
+        )
+        await line.say(1_500, counter_since=SINCE)
+        assert await house.fen() == -price_of({RATE: 100 + 500})
         assert (await house.held(), await house.is_right()) == ([], True)
 
 

@@ -189,16 +189,17 @@ async def killed_after(office: Office, works: int) -> None:
 
 
 class Dying:
-    """A ledger that does a number of works; the next one is never done."""
+    """A ledger that does a number of works; those after it are never done."""
 
-    def __init__(self, ledger: Ledger, works: int) -> None:
+    def __init__(self, ledger: Ledger, works: int, error: type[Exception] | None = None) -> None:
         self._ledger = ledger
         self._left = works
+        self._error = error or Killed
 
     async def run(self, work: Callable[[Connection], object]) -> object:
         self._left -= 1
         if self._left < 0:
-            raise Killed
+            raise self._error
         return await self._ledger.run(work)
 
     async def read(self, query: Callable[[Connection], object]) -> object:
@@ -332,6 +333,9 @@ async def test_money_in_a_meter_is_paid_out_once_a_person_has_emptied_it(tmp_pat
         )
         with pytest.raises(JobError, match="in fen, before it was emptied"):
             await office.say(job, counter=9_000)
+        for made_up_fen in (105_001, 10**9, -100_001):
+            with pytest.raises(JobError, match="m-1 was told 5000 fen; it cannot have shown"):
+                await office.say(job, credit_fen=made_up_fen)
         await office.say(job, credit_fen=1_230)
         await office.turn()
         sheet = await office.sheet(job)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import pytest
 from sqlalchemy import func, select
 
+from hub import audit
 from hub.campus.accounts import books
 from hub.campus.accounts.accounts import BookError, Room, platform
 from hub.campus.accounts.reversals import reverse
@@ -16,11 +19,13 @@ from hub.campus.orders import orders
 from hub.campus.orders.desk import Credit, NoMeter, NumberUsed, Source
 from hub.campus.orders.orders import Act, Order, OrderError, OrderState
 from hub.campus.orders.platforms import DESK
+from hub.errors import StoreError
+from hub.ledger import Ledger
 from hub.ledger.tables import outbox
 from tests.campus_house import OTHER, RATE, ROOM, price_of
 from tests.provisioned import METERS
 from tests.room_office import ACREL, Office, open_office
-from tests.test_life_settlement import killed_after
+from tests.test_life_settlement import Dying, killed_after
 
 NOWHERE = Room(building="B1", room="9")
 INTO = "m-2,acrel_ddsy1352,bus-1,2,B1,1,102,socket,,"
@@ -154,6 +159,22 @@ async def test_a_debt_goes_into_no_meter_and_a_meter_is_not_swapped(tmp_path: Pa
             await office.transfer(ROOM, ROOM)
 
 
+@pytest.mark.parametrize("works", range(5))
+async def test_a_full_disk_at_any_moment_of_a_job_that_cannot_go_on_ends_no_round(
+    tmp_path: Path, works: int
+) -> None:
+    async with open_office(tmp_path, METERS["m-1"], INTO, METERS["m-3"]) as office:
+        await office.used(0, 2_000)
+        job = await office.transfer(ROOM, OTHER)
+        house, ledger = office.house, office.house.ledger
+        house.ledger = cast(Ledger, Dying(ledger, works, StoreError))
+        with suppress(StoreError):  # and no other: it is taken for what it is
+            await office.again().turn()
+        house.ledger = ledger
+        await office.turn()
+        assert "which no meter takes over" in (await office.job(job)).waits
+
+
 async def test_credit_of_the_desk_is_given_once_and_told_to_nobody_outside(
     office: Office,
 ) -> None:
@@ -169,6 +190,14 @@ async def test_credit_of_the_desk_is_given_once_and_told_to_nobody_outside(
     assert office.campus.intake.counts.total() == 0
     told = select(func.count()).select_from(outbox)
     assert await office.house.ask(lambda connection: connection.scalar(told)) == 0
+
+
+async def test_credit_of_the_desk_arrives_also_where_nothing_is_prepaid(tmp_path: Path) -> None:
+    gift = Credit(number="G1", room=ROOM, amount_fen=250, reason="a rehearsal")
+    async with open_office(tmp_path, policy="") as office:
+        order = await office.campus.office.desk.give(gift, "key/fin")
+        await office.serve(order, OrderState.DELIVERED)
+        assert await office.fen() == 250
 
 
 async def test_credit_of_the_desk_comes_from_what_there_is_and_goes_back_there(
@@ -195,18 +224,36 @@ async def test_credit_of_the_desk_comes_from_what_there_is_and_goes_back_there(
             await desk.give(nowhere, "key/ann")
 
 
+async def test_what_the_house_gives_is_bounded_for_each_credit_and_each_persons_day(
+    office: Office,
+) -> None:
+    async def give(number: int, amount_fen: int, actor: str = "key/fin") -> Order:
+        gift = Credit(number=f"G{number}", room=ROOM, amount_fen=amount_fen, reason="leak")
+        return await office.campus.office.desk.give(gift, actor)
+
+    with pytest.raises(OrderError, match="at most 100000 fen at once"):
+        await give(0, 100_001)
+    given = [await give(number, 100_000) for number in range(10)]
+    with pytest.raises(OrderError, match="one person gives at most 1000000 fen in a day"):
+        await give(10, 1)
+    assert await give(9, 100_000) == given[9]  # said again it is not given again
+    assert (await give(11, 1, "key/other")).amount_fen == 1
+    office.house.clock.advance(24 * 3_600)
+    assert (await give(10, 1)).amount_fen == 1
+
+
 async def test_a_whole_transaction_is_taken_back_by_another_and_once(office: Office) -> None:
     await office.used(0, 2_000)
     (line,) = await office.house.ask(lambda c: books.statement(c, ROOM.account))
 
-    async def back(number: int) -> int | None:
+    async def back(number: int) -> tuple[int, bool]:
         return await office.house.ledger.run(
             lambda c: reverse(c, number, actor="fay", reason="wrong room", time_ms=1)
         )
 
-    made = await back(line.number)
-    assert (await office.fen(), made, await back(line.number)) == (0, line.number + 1, None)
-    assert made is not None
+    made, _ = await back(line.number)
+    assert await back(line.number) == (line.number + 1, False)
+    assert (await office.fen(), made) == (0, line.number + 1)
     newest = (await office.house.ask(lambda c: books.statement(c, ROOM.account)))[0]
     assert newest.cause == f"reverses {line.number}, {line.key}: wrong room"
     with pytest.raises(BookError, match="cannot be reversed"):
@@ -215,4 +262,26 @@ async def test_a_whole_transaction_is_taken_back_by_another_and_once(office: Off
     (paid, *_) = await office.house.ask(lambda c: books.statement(c, ROOM.account))
     with pytest.raises(BookError, match=f"delivered {order.key}"):
         await back(paid.number)
+    with pytest.raises(BookError, match="there is no transaction 999"):
+        await back(999)
+    rows = await office.house.ask(lambda c: audit.rows(c, subject=f"transaction/{line.number}"))
+    assert [(row.actor, row.action, row.cause) for row in rows] == [
+        ("fay", "reversed", "wrong room")
+    ]
     assert await office.is_right()
+
+
+async def test_what_was_charged_to_people_who_have_left_is_not_given_to_the_next(
+    office: Office,
+) -> None:
+    await office.used(0, 2_000)
+    (line,) = await office.house.ask(lambda c: books.statement(c, ROOM.account))
+    await office.settle()
+    await office.house.read(2_000)
+    await office.turn()
+    await office.life.reopen(ROOM, "new people", "key/fin")
+    with pytest.raises(BookError, match="another people's"):
+        await office.house.ledger.run(
+            lambda c: reverse(c, line.number, actor="fay", reason="late", time_ms=1)
+        )
+    assert await office.fen() == 0

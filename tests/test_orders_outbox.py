@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -182,6 +183,32 @@ async def test_a_refund_goes_round_from_call_back_to_list(desk: OrderDesk) -> No
     assert await desk.balance(ROOM.held) == 0
     assert await desk.balance("platform/campus-pay") == 0
     assert (await desk.lists.ask(desk.agreed)).refunded == 0
+
+
+async def test_what_the_platform_gave_back_before_anything_was_told_is_not_delivered(
+    desk: OrderDesk,
+) -> None:
+    payment = await paid(desk)
+    desk.platform.payments[payment.number] = replace(payment, state="refunded")
+    assert (await desk.lists.ask(desk.agreed)).refunded == 1
+    order = await desk.order(payment.number)
+    assert order is not None
+    assert order.state == "refunded"
+    assert await desk.balance(ROOM.held) == 0
+    assert await desk.balance("platform/campus-pay") == 0
+
+
+async def test_a_refund_of_another_amount_on_the_list_is_a_conflict_and_refunds_nothing(
+    desk: OrderDesk,
+) -> None:
+    payment = await paid(desk)
+    other = replace(payment, state="refunded", amount_fen=payment.amount_fen + 1)
+    desk.platform.payments[payment.number] = other
+    assert (await desk.lists.ask(desk.agreed)).refunded == 0
+    order = await desk.order(payment.number)
+    assert order is not None
+    assert order.state == "accepted"
+    assert [row.action for row in await desk.audit(order.key)][-1] == "conflict"
 
 
 async def test_money_given_back_for_what_was_delivered_is_an_alarm(desk: OrderDesk) -> None:

@@ -12,7 +12,7 @@ from hub import SystemClock
 from hub.audit import verify
 from hub.campus.accounts import books
 from hub.campus.accounts.accounts import Room, platform
-from hub.campus.orders import orders
+from hub.campus.orders import listing, orders
 from hub.campus.orders.orders import Act, Notice, Order, OrderError, OrderState, Verdict
 from hub.ledger import Ledger, open_ledger, tables
 
@@ -118,12 +118,12 @@ async def test_one_who_is_late_changes_nothing(ledger: Ledger) -> None:
 async def test_orders_are_found_by_state_account_and_platform(ledger: Ledger) -> None:
     for place in range(5):
         await ledger.run(taking(number=f"T{place}"))
-    first = await ledger.read(lambda c: orders.in_states(c, [OrderState.ACCEPTED], limit=2))
+    first = await ledger.read(lambda c: listing.in_states(c, [OrderState.ACCEPTED], limit=2))
     rest = await ledger.read(
-        lambda c: orders.in_states(c, [OrderState.ACCEPTED], after=first[-1].id)
+        lambda c: listing.in_states(c, [OrderState.ACCEPTED], after=first[-1].id)
     )
-    newest = await ledger.read(lambda c: orders.recent(c, account=ROOM.account, limit=2))
-    none = await ledger.read(lambda c: orders.recent(c, platform="other"))
+    newest = await ledger.read(lambda c: listing.recent(c, account=ROOM.account, limit=2))
+    none = await ledger.read(lambda c: listing.recent(c, platform="other"))
     assert [order.number for order in (*first, *rest)] == ["T0", "T1", "T2", "T3", "T4"]
     assert [order.number for order in newest] == ["T4", "T3"]
     assert none == []

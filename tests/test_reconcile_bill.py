@@ -211,6 +211,16 @@ async def test_a_refund_on_the_bill_refunds_the_order_that_waits_for_it(office: 
     assert await office.desk.balance("platform/campus-pay") == 0
 
 
+async def test_a_refund_on_the_bill_ends_an_order_of_which_nothing_was_told(office: Office) -> None:
+    payment = await office.paid()
+    office.desk.platform.payments[payment.number] = replace(payment, state="refunded")
+    office.at(NIGHT_MS)
+    result = await office.compare()
+    assert said(result) == {(Level.BILL, F.EQUAL): (1, 5000), (Level.DEVICE, F.EQUAL): (1, 5000)}
+    assert (await office.order(payment)).state is OrderState.REFUNDED
+    assert await office.desk.balance("platform/campus-pay") == 0
+
+
 async def test_a_refund_that_only_the_hub_knows_is_paid_without_effect(office: Office) -> None:
     payment = await office.paid()
     await office.desk.change(payment.number, "delivering", "refund_due", "refunded")

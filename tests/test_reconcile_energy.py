@@ -9,20 +9,25 @@ from pathlib import Path
 import httpx2
 from sqlalchemy import update
 
+from hub import Reading
+from hub.campus.accounts.accounts import Room, Unit, Utility
+from hub.campus.accounts.prices import Price, enter_price
 from hub.campus.alarms import Alarms
 from hub.campus.policies import Policies
 from hub.campus.prepaid.allowance import grant_month
 from hub.campus.prepaid.metering import release
 from hub.campus.reconcile.reconciler import Reconciler
-from hub.campus.reconcile.results import Finding, Level
+from hub.campus.reconcile.results import Finding, Level, Result
 from hub.ledger.tables import meterings
-from tests.campus_house import DAY_S, HOUR_S, House, open_house
+from tests.campus_house import DAY_S, HOUR_S, PREPAID, House, open_house
+from tests.provisioned import METERS
 
 F = Finding
+BROKER = '[links.broker]\ndriver = "mqtt"\nhost = "127.0.0.1"\nport = 9\n'
 DAY = date(2026, 11, 2)
 
 
-async def compare(house: House, day: date = DAY) -> Mapping[tuple[Level, str], tuple[int, int]]:
+async def compared(house: House, day: date = DAY) -> Result:
     """What the meters' day came to."""
     async with httpx2.AsyncClient() as http:
         reconciler = Reconciler(
@@ -34,7 +39,13 @@ async def compare(house: House, day: date = DAY) -> Mapping[tuple[Level, str], t
         )
         reconciler.configure(Policies(site=house.site, rules=house.rules))
         (meters,) = await reconciler.reconcile(day)
-    return {(one.level, one.what): (one.count, one.amount) for one in meters.tallies}
+    return meters
+
+
+async def compare(house: House, day: date = DAY) -> Mapping[tuple[Level, str], tuple[int, int]]:
+    """The same in numbers and sums."""
+    tallies = (await compared(house, day)).tallies
+    return {(one.level, one.what): (one.count, one.amount) for one in tallies}
 
 
 async def a_day(house: House) -> None:
@@ -97,3 +108,27 @@ async def test_an_allowance_is_an_entry_of_its_own(tmp_path: Path) -> None:
         found = await compare(house)
     assert found[Level.HOUSE, "grant"] == (1, 5_000)
     assert found[Level.COUNTER, F.EQUAL] == (1, 3_500)
+
+
+async def test_each_utility_of_a_building_is_reckoned_by_its_own_price(tmp_path: Path) -> None:
+    water = "w-1,generic_hot_water_meter,broker,w-1,B1,1,102,,,"
+    hot = Room(building="B1", room="102", utility=Utility.HOT_WATER)
+    async with open_house(tmp_path) as house:
+        await house.install(METERS["m-1"], water, policy=BROKER + PREPAID, prune=True)
+        price = Price(utility=Utility.HOT_WATER, from_day=date(2026, 1, 1), rate=2_500)
+        await house.ledger.run(
+            lambda connection: enter_price(connection, price, today=DAY, actor="t", time_ms=1)
+        )
+        for counters in ((1_000, 0), (4_000, 500_000)):
+            await house.read(counters[0])
+            now_ms = house.clock.now_ms()
+            volume = {"hot_water_volume": counters[1]}
+            await house.journal.append(
+                [Reading(device="w-1", time_ms=now_ms, received_ms=now_ms, values=volume)]
+            )
+            await house.charge()
+        assert await house.fen(hot) == -1_250
+        house.clock.advance(DAY_S)
+        meters = await compared(house)
+    tallies = {(one.what, one.unit): (one.count, one.amount) for one in meters.tallies}
+    assert tallies == {(F.EQUAL, Unit.WH): (1, 3_000), (F.EQUAL, Unit.ML): (1, 500_000)}

@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import update
 
 from hub import Reading
-from hub.campus.orders import orders
+from hub.campus.orders import listing
 from hub.campus.orders.orders import OrderState
 from hub.campus.reconcile.results import Finding, Level
 from hub.command import State
@@ -113,7 +113,7 @@ def test_a_credit_of_which_nobody_knows_is_unknown_until_a_person_says(tmp_path:
 
     async def resolve(street: Street) -> None:
         (order,) = await street.hub.ledger.read(
-            lambda one: orders.in_states(one, [OrderState.UNKNOWN])
+            lambda one: listing.in_states(one, [OrderState.UNKNOWN])
         )
         await street.delivery.resolve(order, "key/ann", Resolution.DONE, "the meter shows it")
 

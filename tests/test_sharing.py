@@ -17,6 +17,7 @@ from hub import Reading, SystemClock
 from hub.auth import Role
 from hub.campus.accounts import books
 from hub.campus.accounts.accounts import Room
+from hub.campus.life.life import Leaving
 from hub.campus.sharing.shares import apportioned
 from hub.inventory.ranking import Level, RoomUse, ranked
 from hub.inventory.use import Slice
@@ -219,6 +220,25 @@ async def test_a_share_is_charged_once_for_its_place_and_month(site: AccountSite
         == -sum(rooms)
         == sum(first.json()["fen"].values()) + sum(whole.json()["fen"].values())
     )
+    assert await site.ask(books.check) == []
+
+
+async def test_the_part_of_a_room_that_somebody_has_left_stays_with_the_house(
+    site: AccountSite,
+) -> None:
+    await december(site)
+    office, left = site.campus.office, OTHER
+    await site.campus.bookkeeping.turn()
+    await office.life.settle(Leaving(room=left, reason="graduated"), "key/fin")
+    await office.rounds.turn()
+    await site.read("m-2", "energy_import", 57_000, after_s=61)
+    await office.rounds.turn()
+    closed = await site.post("/v1/sharing", {**MONTH, "floor": "1"})
+    assert set(closed.json()["fen"]) == {"101"}
+    await office.life.reopen(left, "new people", "key/fin")
+    reopened = await site.post("/v1/sharing", MONTH)
+    assert set(reopened.json()["fen"]) == {"101", "201"}
+    assert await site.balance(left) == 0
     assert await site.ask(books.check) == []
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import update
 
 from hub import Priority
 from hub.campus.supply.desired import SupplyState
-from hub.commands import Order
+from hub.commands import CommandError, Order, Refusal
 from hub.ledger import tables
 from tests.scripted_device import Behaviour
 from tests.supply_dorm import (
@@ -38,9 +38,12 @@ class Proposals:
     def __init__(self) -> None:
         self.asked: list[tuple[str, ...]] = []
         self.ended: set[str] = set()
+        self.refusal: CommandError | None = None
 
     async def propose(self, devices: Sequence[str], cause: str) -> str:
         assert cause
+        if self.refusal is not None:
+            raise self.refusal
         self.asked.append(tuple(devices))
         return f"batch-{len(self.asked)}"
 
@@ -418,6 +421,42 @@ def test_a_kill_at_any_step_leaves_one_cut_and_one_restore(tmp_path: Path, after
         assert dorm.told() == ["cut", "restore"]
 
     run_patient(main())
+
+
+def test_a_cut_that_waited_for_a_hub_that_was_killed_is_decided_upon_anew(tmp_path: Path) -> None:
+    dorm = Dorm(folder=tmp_path, rooms=1)
+    machine = dorm.machines["m-101"]
+
+    async def main() -> None:
+        async with dorm.hub() as hub:
+            machine.script = [B.AWAY]
+            await hub.give(-1_000)
+            await hub.until(lambda: hub.control.commands.open)
+            await hub.clock.sleep(1)
+            await hub.give(2_000)  # paid, and killed before anybody has looked
+        machine.script = [B.WORKS]
+        async with dorm.hub() as hub:
+            await hub.clock.sleep(LONG_S)
+            assert (await hub.row()).state is SupplyState.ON
+            assert (await hub.row()).wish == ""
+        assert machine.tries == []
+
+    run_patient(main())
+
+
+def test_what_cannot_be_proposed_is_an_alarm_and_proposed_later(tmp_path: Path) -> None:
+    dorm = Dorm(folder=tmp_path, rooms=25, fen=0)
+    bulk = Proposals()
+    bulk.refusal = CommandError(Refusal.TOO_MANY, "", "20 batches are open")
+
+    async def scene(hub: DormHub) -> None:
+        await hub.until(lambda: "20 batches are open" in hub.said("supply proposal"))
+        bulk.refusal = None
+        await hub.until(lambda: bulk.asked)
+        await hub.clock.sleep(1)
+        assert hub.said("supply proposal") == ""
+
+    play(dorm, scene, bulk=bulk)
 
 
 @pytest.mark.parametrize("steps", [5, 7, 9, 11])

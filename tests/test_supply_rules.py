@@ -142,6 +142,14 @@ def test_never_more_than_so_many_relays_of_a_feeder_in_any_second(
         assert len(within) <= limit
 
 
+def test_nobody_has_a_place_while_an_earlier_run_may_have_restored_within_the_second() -> None:
+    pace = Pace(free_s=10.0)
+    assert not pace.take("f", "a", 5, 9.9)
+    assert pace.ready(9.9) == set()
+    assert pace.ready(10.0) == {"a"}
+    assert pace.take("f", "a", 5, 10.0)
+
+
 def test_the_next_in_line_is_called_when_a_place_is_free() -> None:
     pace = Pace()
     assert pace.take("f", "a", 1, 0.0)

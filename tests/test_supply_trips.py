@@ -10,6 +10,7 @@ from hub.campus.supply import trips
 from hub.campus.supply.desired import SupplyState
 from hub.campus.supply.desk import SupplyDesk
 from hub.campus.supply.record import SupplyError
+from tests.scripted_device import Behaviour
 from tests.supply_dorm import PREPAID, Dorm, DormHub, play
 
 LONG_S = 120.0
@@ -141,5 +142,64 @@ def test_a_held_room_is_not_cut_before_its_time_and_comes_back_where_it_was(tmp_
         assert hub.clock.now_ms() >= until_ms
         with pytest.raises(SupplyError, match="30 days"):
             await desk_of(hub).keep("m-101", until_ms + 10**10, "key/ann", "for ever")
+
+    play(dorm, scene)
+
+
+@pytest.mark.parametrize("said", [{"overload_count": 1}, {"over_limit": True}])
+def test_what_trips_while_it_is_restored_is_not_closed_again(
+    tmp_path: Path, said: dict[str, int]
+) -> None:
+    dorm = Dorm(folder=tmp_path, rooms=1, fen=0)
+    machine = dorm.machines["m-101"]
+
+    async def scene(hub: DormHub) -> None:
+        await hub.until(lambda: dorm.told() == ["cut"])
+        await hub.clock.sleep(5)
+        machine.script = [Behaviour.REFUSES, Behaviour.WORKS]
+        await hub.pay(500)
+        await hub.until(lambda: len(machine.tries) == 2)
+        machine.state |= said  # it closed, and opened again at once
+        await hub.poll()
+        await hub.clock.sleep(LONG_S)
+        assert dorm.told() == ["cut"]
+        assert (await hub.row()).state is SupplyState.TRIPPED
+        assert await hub.actions() == ["cut", "tripped"]
+
+    play(dorm, scene)
+
+
+def test_a_restore_that_trips_is_not_repeated_by_the_same_command(tmp_path: Path) -> None:
+    dorm = Dorm(folder=tmp_path, rooms=1, fen=0)
+    machine = dorm.machines["m-101"]
+
+    async def scene(hub: DormHub) -> None:
+        await hub.until(lambda: dorm.told() == ["cut"])
+        await hub.clock.sleep(5)
+        machine.script = [Behaviour.LIES]
+        await hub.pay(500)
+        await hub.until(lambda: len(machine.tries) == 2)
+        machine.state |= {"overload_count": 1}
+        await hub.clock.sleep(LONG_S)
+        assert len(machine.tries) == 2
+        assert (await hub.row()).state is SupplyState.TRIPPED
+
+    play(dorm, scene)
+
+
+def test_a_trip_just_before_the_cut_is_a_trip_that_no_payment_closes(tmp_path: Path) -> None:
+    dorm = Dorm(folder=tmp_path, rooms=1, fen=0)
+    machine = dorm.machines["m-101"]
+
+    async def scene(hub: DormHub) -> None:
+        await hub.until(lambda: dorm.told() == ["cut"])
+        machine.state |= {"overload_count": 1}
+        await hub.clock.sleep(40)
+        assert (await hub.row()).state is SupplyState.TRIPPED
+        await hub.pay(500)
+        await hub.clock.sleep(LONG_S)
+        assert dorm.told() == ["cut"]
+        await desk_of(hub).unlock("m-101", "key/ann", "looked at")
+        await hub.until(lambda: dorm.told() == ["cut", "restore"])
 
     play(dorm, scene)

@@ -26,6 +26,7 @@ from hub.campus.accounts.desk import (
     find_transactions,
     statement_page,
 )
+from hub.campus.accounts.reversals import reverse
 from hub.campus.prepaid.standing import Holder, Standing
 
 router = APIRouter(prefix="/v1", tags=["accounts"])
@@ -34,6 +35,7 @@ Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
 Said = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*[^\x00-\x20]+$")]
 _Amount = Annotated[int, Field(ge=-AMOUNT_MAX, le=AMOUNT_MAX)]
 UtilityWord = Annotated[Utility, Path()]
+NumberWord = Annotated[int, Path(ge=1, le=TIME_MAX)]
 
 
 class AccountsAsked(Asked):
@@ -43,7 +45,7 @@ class AccountsAsked(Asked):
     room: Text = ""
     utility: Utility | None = None
     below_fen: _Amount | None = None
-    after: Annotated[str, Field(max_length=500)] = ""
+    after: Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x1f]*$")] = ""
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
@@ -159,6 +161,20 @@ class TransactionPage(Shown):
 
     transactions: list[TransactionShown]
     next: int | None
+
+
+class ReversalGiven(Given):
+    """Why a transaction should never have been."""
+
+    reason: Said
+
+
+class ReversalShown(Shown):
+    """The transaction that takes another back; not `fresh`: it was taken back before."""
+
+    number: int
+    reverses: int
+    fresh: bool
 
 
 class CorrectionShown(Shown):
@@ -297,6 +313,23 @@ async def list_transactions(
         transactions=[TransactionShown.model_validate(one, from_attributes=True) for one in page],
         next=page[-1].number if len(found) > asked.limit else None,
     )
+
+
+@router.post("/transactions/{number}/reverse", dependencies=[allow(*RESOLVERS, everywhere=True)])
+async def reverse_transaction(
+    parts: Parts, who: Who, number: NumberWord, given: ReversalGiven
+) -> ReversalShown:
+    """Take a whole transaction back by another, with a reason; once, however often this is asked.
+
+    Refused (409) where there is none, and for those of orders and settlements.
+    """
+    now_ms = parts.clock.now_ms()
+    made, fresh = await parts.ledger.run(
+        lambda connection: reverse(
+            connection, number, actor=who.actor, reason=given.reason, time_ms=now_ms
+        )
+    )
+    return ReversalShown(number=made, reverses=number, fresh=fresh)
 
 
 async def _mine(parts: ApiParts, who: Caller, building: str, room: str, utility: Utility) -> Room:

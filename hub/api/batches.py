@@ -268,7 +268,7 @@ async def export_batch(parts: Parts, who: Who, batch: BatchId) -> Response:
     return Response(_MARK + protected_csv(lines, _COLUMNS), media_type="text/csv")
 
 
-@router.post("/{batch}/approve", dependencies=[allow(*OPERATORS)])
+@router.post("/{batch}/approve", dependencies=[allow(*_RUNNERS)])
 async def approve_batch(parts: Parts, who: Who, batch: BatchId) -> BatchShown:
     """Let a waiting batch run, now; only a second person may."""
     found = await _mine(parts, who, batch)

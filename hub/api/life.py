@@ -254,6 +254,7 @@ async def list_jobs(parts: Parts, who: Who, asked: Annotated[JobsAsked, Query()]
             kind=asked.kind,
             state=asked.state,
             building=building,
+            only_there=who.place != EVERYWHERE,
             before=asked.before,
             limit=asked.limit,
         )

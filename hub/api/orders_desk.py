@@ -45,7 +45,7 @@ class Outcome(Given):
     """What a person found out of an order that is unknown, and how."""
 
     outcome: Literal["done", "not_done"]
-    note: Annotated[str, Field(min_length=1, max_length=200)]
+    note: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
 
 
 class OrderPage(Shown):

@@ -17,7 +17,7 @@ from hub.campus.orders.outbox import Outbox
 from hub.campus.orders.platform_list import PlatformList
 from hub.campus.policies import Policies
 from hub.campus.prepaid.bookkeeping import Bookkeeping
-from hub.campus.prepaid.pace import Pace
+from hub.campus.prepaid.pace import REST_S, Pace
 from hub.campus.prepaid.standing import Standings
 from hub.campus.reconcile.reconciler import Reconciler
 from hub.campus.sharing.sharing import Sharing
@@ -32,7 +32,10 @@ from hub.registry import Registry
 
 
 class Campus:
-    """Made once for each run of the hub; `configure`, then `run`. Where nothing is paid only batches run.
+    """Made once for each run of the hub; `configure`, then `run`.
+
+    What stands in the ledger goes its way everywhere: batches, orders (the desk needs no platform), jobs. The
+    rest runs where something is paid, told or switched by a timetable.
 
     `refresh(link, device)` has a device read as soon as its bus allows.
     """
@@ -72,7 +75,7 @@ class Campus:
             refresh=refresh,
         )
         self.standings = Standings(ledger=ledger, journal=journal, clock=clock)
-        pace = Pace()  # one for all who restore
+        pace = Pace(free_s=clock.monotonic_s() + REST_S)  # one for all who restore
         self.batches = Batches(
             ledger=ledger,
             journal=journal,
@@ -96,6 +99,7 @@ class Campus:
             bulk=self.batches,
         )
         self.batches.heed(self.supplies)
+        self.supplies.call_back()
         self.supply_desk = SupplyDesk(ledger=ledger, clock=clock, supplies=self.supplies)
         self.sharing = Sharing(ledger=ledger, journal=journal, clock=clock)
         self.bookkeeping = Bookkeeping(ledger=ledger, journal=journal, clock=clock, alarms=alarms)
@@ -131,16 +135,16 @@ class Campus:
             self._wanted.set()
 
     async def run(self) -> None:
-        """Serve until cancelled; but for batches only once the site has platforms or prepaid rooms."""
+        """Serve until cancelled."""
         async with self._http, asyncio.TaskGroup() as tasks:
             tasks.create_task(self.batches.run(), name="batches")
+            tasks.create_task(self.delivery.run(), name="delivery")
+            tasks.create_task(self.office.run(), name="office")
             await self._wanted.wait()
             tasks.create_task(self.outbox.run(), name="outbox")
             tasks.create_task(self.lists.run(), name="lists")
-            tasks.create_task(self.delivery.run(), name="delivery")
             tasks.create_task(self.bookkeeping.run(), name="books")
             tasks.create_task(self.alerts.run(), name="alerts")
-            tasks.create_task(self.office.run(), name="office")
             tasks.create_task(self.reconciler.run(), name="reconciliation")
             tasks.create_task(self.supplies.run(), name="supplies")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated
 from urllib.parse import quote
@@ -158,6 +159,14 @@ class Corrected(msgspec.Struct, frozen=True):
     fresh: bool
 
 
+class Reversed(msgspec.Struct, frozen=True):
+    """What became of a reversal."""
+
+    number: int
+    reverses: int
+    fresh: bool
+
+
 class HeldRow(msgspec.Struct, frozen=True, kw_only=True):
     """A metering that waits for a person."""
 
@@ -248,10 +257,24 @@ def statement(
     print_rows(found, _LINES, json=json)
 
 
+def _whole(text: str) -> int:
+    """A whole number as it is written; typer takes 5.00 for 5, and a clerk means 5 yuan by it."""
+    if not re.fullmatch(r"[+-]?[0-9]{1,15}", text):
+        raise typer.BadParameter(f"{text!r} is no whole number; 5 yuan are 500")
+    return int(text)
+
+
 @app.command("correct")
 def correct(
     room: RoomArgument,
-    amount: Annotated[int, typer.Argument(help="Above 0 in favour of the room; -- before -500.")],
+    amount: Annotated[
+        int,
+        typer.Argument(
+            parser=_whole,
+            metavar="AMOUNT",
+            help="Whole fen (500 is 5 yuan), above 0 in favour of the room; -- before -500.",
+        ),
+    ],
     reason: ReasonOption,
     key: Annotated[str, typer.Option(help="Your own name for it: said again, it is done once.")],
     config: ConfigOption = DEFAULT_CONFIG,
@@ -268,6 +291,19 @@ def correct(
         )
     said = "booked" if done.fresh else "booked before"
     typer.echo(f"{said} as transaction {done.number}; {room} has {done.balance} {done.unit}")
+
+
+@app.command("reverse")
+def reverse(
+    number: Annotated[int, typer.Argument(help="As `dormhub account statement` shows.", min=1)],
+    reason: ReasonOption,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Take a whole transaction back by another, once: a charge, an allowance, a correction, a transfer."""
+    with HubClient(config) as hub:
+        done = hub.post(f"/v1/transactions/{number}/reverse", Reversed, {"reason": reason})
+    said = "taken back" if done.fresh else "taken back before"
+    typer.echo(f"{number} is {said} by transaction {done.number}")
 
 
 @app.command("held")

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hub.cli.hub_client import HubClient
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from hub.cli.plain import plain
 
 EXIT_ALARMS = 1
 
@@ -49,7 +49,7 @@ def alarms(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> N
         table = Table("", "what", "why")
         for row in found:
             table.add_row(row.severity, row.subject, row.reason)
-        Console().print(table)
+        plain().print(table)
     else:
         typer.echo("no alarm")
     raise typer.Exit(EXIT_ALARMS if found else 0)

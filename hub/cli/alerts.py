@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hub.campus.alerts.kinds import Kind
@@ -16,6 +15,7 @@ from hub.cli.bindings import config_place, place_of
 from hub.cli.hub_client import HubClient
 from hub.cli.moments import when
 from hub.cli.options import DEFAULT_CONFIG, BuildingOption, ConfigOption, JsonOption
+from hub.cli.plain import plain
 from hub.errors import ConfigError
 from hub.inventory.installed import running_site
 
@@ -83,7 +83,7 @@ def alerts_list(
     for row in found:
         ended = when(row.ended_ms) if row.ended_ms else ""
         table.add_row(when(row.raised_ms), ended, row.kind, row.severity, row.text, row.quiet)
-    Console().print(table)
+    plain().print(table)
 
 
 @app.command("test")

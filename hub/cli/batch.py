@@ -15,17 +15,17 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from hub.cli.hub_client import Answered, HubClient
+from hub.cli.hub_client import HubClient
 from hub.cli.moments import when
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
-from hub.cli.tell import EXIT_CODES, EXIT_OPEN, Scalar, parse_arguments
+from hub.cli.plain import plain
+from hub.cli.tell import EXIT_CODES, EXIT_OPEN, Scalar, parse_arguments, submit
 from hub.clock import SystemClock
 from hub.command import State
-from hub.errors import ConfigError, HubError
+from hub.errors import ConfigError
 
 _STEP_S = 1.0
 _PAGE = 1_000
-_REFUSALS = (403, 409, 422, 429)  # the hub has read the batch and does not take it
 _OPEN = ("waiting", "sent")
 
 app = typer.Typer(help="Many rooms at once.", no_args_is_help=True)
@@ -163,7 +163,7 @@ def run(
             headers = {"Idempotency-Key": "dry-run"}
             _show_plan(hub.post("/v1/batches", PlanRows, body | {"dry_run": True}, headers))
             return
-        row = _submit(hub, body, key or f"cli-{SystemClock().new_id()}")
+        row = submit(hub, "/v1/batches", BatchRow, body, key or f"cli-{SystemClock().new_id()}")
         row = _ended(hub, row, wait) if wait else row
     typer.echo(_sentence(row))
     raise typer.Exit(row.exit_code if wait else 0)
@@ -190,7 +190,7 @@ def list_(
     for row in found:
         place = (when(row.created_ms), row.id, row.action, row.state.value, _counts(row))
         table.add_row(*place, row.actor, row.approver, row.cause)
-    Console().print(table)
+    plain().print(table)
 
 
 @app.command("show")
@@ -213,7 +213,7 @@ def show(
         name = item.device or item.account
         place = (f"{item.building}/{item.room}", item.floor, name)
         table.add_row(*place, item.state, item.reason, item.command)
-    Console().print(table)
+    plain().print(table)
     typer.echo(_sentence(row))
     raise typer.Exit(row.exit_code)
 
@@ -261,19 +261,6 @@ def _pair(option: str, text: str, name: str) -> Mapping[str, str]:
     return {"building": building, name: rest}
 
 
-def _submit(hub: HubClient, body: Mapping[str, object], key: str) -> BatchRow:
-    try:
-        return hub.post("/v1/batches", BatchRow, body, {"Idempotency-Key": key})
-    except Answered as refused:
-        if refused.status not in _REFUSALS:
-            raise
-        typer.echo(f"dormhub: refused: {refused}", err=True)
-        raise typer.Exit(EXIT_CODES[State.REFUSED]) from None
-    except HubError as error:
-        # It may have been taken: with the same key it is never done twice.
-        raise HubError(f"{error}; it may have been taken: ask again with --key {key}") from None
-
-
 def _ended(hub: HubClient, row: BatchRow, wait_s: float) -> BatchRow:
     """The batch when nothing of it is open, or when the time to wait is over; progress meanwhile."""
     clock, screen = SystemClock(), Console(stderr=True)
@@ -300,7 +287,7 @@ def _show_plan(plan: PlanRows) -> None:
     for part in plan.parts:
         name = part.device or part.account
         table.add_row(f"{part.building}/{part.room}", part.floor, name, part.left_out)
-    Console().print(table)
+    plain().print(table)
     waits = ", waits for a second person" if plan.needs_second_person else ""
     left_out = Counter(part.left_out for part in plan.parts if part.left_out)
     said = "".join(f", {number} left out: {reason}" for reason, number in left_out.most_common())

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 from sqlalchemy import URL
 
@@ -23,6 +22,7 @@ from hub.cli.options import (
     DeviceArgument,
     JsonOption,
 )
+from hub.cli.plain import plain
 from hub.clock import SystemClock
 from hub.config import load_config
 from hub.errors import ConfigError
@@ -191,7 +191,7 @@ def _print(found: Sequence[Binding], site: Site) -> None:
             _shown(one.first),
             _shown(one.last),
         )
-    Console().print(table)
+    plain().print(table)
 
 
 def _unit_of(device: str, site: Site) -> str:

@@ -8,13 +8,13 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hub.broker import Kind, drift
 from hub.cli.hub_client import HubClient
 from hub.cli.moments import when
 from hub.cli.options import DEFAULT_CONFIG, BuildingOption, ConfigOption, JsonOption
+from hub.cli.plain import plain
 from hub.cli.secret_fetch import EXIT_LEFT, Order, fetch
 from hub.clock import SystemClock
 from hub.config import load_config
@@ -172,7 +172,7 @@ def list_credentials(
                 told = (row.id, row.device, row.kind, row.username, when(row.issued_ms))
                 table.add_row(*told, *times)
     if not json:
-        Console().print(table)
+        plain().print(table)
 
 
 @app.command("files")

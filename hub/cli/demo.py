@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 import time
@@ -18,7 +17,7 @@ from rich.live import Live
 
 from hub.cli.demo_broker import free_port, running_broker
 from hub.cli.show import device_rows, live_table, summary
-from hub.config import load_config
+from hub.config import HUB_FILE, load_config
 from hub.errors import HubError
 from hub.journal import JournalReader
 from hub.site import Site, load_site
@@ -58,12 +57,14 @@ async def _demo(folder: Path, seconds: float, seed: int) -> bool:
     writer = await asyncio.create_subprocess_exec(*write)
     if await writer.wait():
         raise HubError("the demonstration campus could not be written")
+    # There, and not in the hub's environment: whoever tries a command in a second terminal needs it too.
+    (config / HUB_FILE).write_text(f'[api]\nlisten = "{api}"\n', "utf-8")
     hub = [sys.executable, "-m", "hub.cli.main", "run", "--apply", "--config", str(config)]
     campus = [*sim, "--config", str(config), "--seed", str(seed)]
     async with (
         running_broker(folder, port) as broker,
         _process(campus, folder / "campus.log"),
-        _process(hub, folder / "hub.log", DORMHUB_API__LISTEN=api) as daemon,
+        _process(hub, folder / "hub.log") as daemon,
     ):
         print(
             f"broker: {broker}; configuration, data and logs: {folder}/; API: http://{api}",
@@ -80,14 +81,10 @@ async def _demo(folder: Path, seconds: float, seed: int) -> bool:
 
 
 @asynccontextmanager
-async def _process(
-    command: list[str], log: Path, **environment: str
-) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _process(command: list[str], log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process that runs as long as the block, its output in a file."""
     with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            *command, stdout=output, stderr=output, env=os.environ | environment
-        )
+        process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output)
     try:
         yield process
     finally:
@@ -127,15 +124,16 @@ async def _show(
         await _journal_of(data, daemon) as reader,
         Live(console=console, auto_refresh=False, transient=True) as live,
     ):
+        ready_s = time.monotonic()  # the hub's own beginning is not counted: a slow box takes long
         while not stop.is_set() and daemon.returncode is None:
-            passed_s = time.monotonic() - began_s
-            if seconds and passed_s > seconds:
+            passed_s, shown_s = time.monotonic() - began_s, time.monotonic() - ready_s
+            if seconds and shown_s > seconds:
                 break
             rows = device_rows(site, reader, building="", link="")
             heard |= {row.id for row in rows if row.age_s is not None and row.age_s < passed_s}
             if console.is_terminal:
                 live.update(live_table(site, rows, console), refresh=True)
-            elif passed_s >= next_line_s:
+            elif shown_s >= next_line_s:
                 print(summary(rows), flush=True)
                 next_line_s += PLAIN_LINE_EVERY_S
             await asyncio.sleep(REFRESH_S)

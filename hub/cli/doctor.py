@@ -13,6 +13,7 @@ from rich.table import Table
 from hub.checkup import Checkup, Finding, Verdict, findings
 from hub.cli.check import find_mistakes
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from hub.cli.plain import plain
 from hub.clock import SystemClock
 
 EXIT_WRONG = 1
@@ -58,4 +59,4 @@ def _show(found: list[Finding], *, json: bool) -> None:
     table = Table("", "what", "found", "to do", show_lines=False)
     for finding in found:
         table.add_row(_MARKS[finding.verdict], finding.what, finding.found, finding.to_do)
-    Console().print(table)
+    plain().print(table)

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption
+from hub.cli.plain import plain
 from hub.cli.show import shown
 from hub.clock import SystemClock
 from hub.config import load_config
@@ -97,9 +98,9 @@ def _print_table(stamps: list[datetime], series: Series, title: str, point: Poin
     table = Table("time", f"value ({point.unit})", title=title)
     for stamp, value in zip(stamps, series.values, strict=True):
         table.add_row(stamp.isoformat(timespec="milliseconds"), _hidden(point, value))
-    Console().print(table)
+    plain().print(table)
     if series.bad:
-        Console().print(f"{len(series.bad)} without a value, the last: {series.bad[-1][1]}")
+        plain().print(f"{len(series.bad)} without a value, the last: {series.bad[-1][1]}")
 
 
 def write_csv(stamps: list[datetime], series: Series, point: Point) -> None:

@@ -10,7 +10,6 @@ from typing import Annotated, TextIO
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hub import audit as chain
@@ -18,6 +17,7 @@ from hub.auth import EVERYWHERE, Role, room_place
 from hub.cli.hub_client import HubClient
 from hub.cli.moments import when
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from hub.cli.plain import plain
 from hub.clock import SystemClock
 from hub.config import load_config
 from hub.errors import ConfigError
@@ -98,7 +98,7 @@ def audit_list(
     for row in found:
         place = (str(row.number), when(row.time_ms), row.actor, row.cause)
         table.add_row(*place, row.subject, row.action, row.after)
-    Console().print(table)
+    plain().print(table)
 
 
 @audit_app.command("verify")
@@ -148,7 +148,7 @@ def keys_list(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -
         times = [when(time) if time else "" for time in (row.expires_ms, row.last_used_ms)]
         revoked = when(row.revoked_ms) if row.revoked_ms else ""
         table.add_row(row.id, row.name, row.role, row.place, when(row.created_ms), *times, revoked)
-    Console().print(table)
+    plain().print(table)
 
 
 @keys_app.command("add")

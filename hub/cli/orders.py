@@ -7,7 +7,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hub.campus.accounts.accounts import Utility
@@ -17,6 +16,7 @@ from hub.cli.hub_client import HubClient
 from hub.cli.moments import moment_ms, when
 from hub.cli.office import AuditRow
 from hub.cli.options import DEFAULT_CONFIG, BuildingOption, ConfigOption, JsonOption
+from hub.cli.plain import plain
 from hub.cli.reports import FileOut, given, pages, print_rows, write_rows
 from hub.clock import SystemClock
 from hub.errors import ConfigError
@@ -170,7 +170,7 @@ def show(
     table = Table("when (UTC)", "what", "who", "why")
     for row in found.audit:
         table.add_row(when(row.time_ms), row.action, row.actor, row.cause)
-    Console().print(table)
+    plain().print(table)
     print_rows(found.commands, ("id", "state", "reason", "attempts", "resolution"), json=False)
     print_rows(found.told, ("id", "event", "attempts", "done_ms", "error"), json=False)
 

@@ -10,12 +10,12 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hub.cli.borrow import borrowed, must_not_visit
 from hub.cli.hub_client import Answered, HubClient, hub_runs
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption, DeviceArgument, JsonOption
+from hub.cli.plain import plain
 from hub.cli.show import public, shown
 from hub.cli.visit import VISIT_PERIOD_S, Visit, find_device, pay, visiting
 from hub.errors import ConfigError, HubError
@@ -103,4 +103,4 @@ def read(
         table.add_row(name, shown(value), unit, reading.uncertain.get(name, ""))
     for name, reason in reading.bad.items():
         table.add_row(name, "-", "", reason)
-    Console().print(table)
+    plain().print(table)

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hub.cli.hub_client import HubClient
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from hub.cli.plain import plain
 from hub.errors import ConfigError
 
 EXIT_DIFFERENT = 1
@@ -159,7 +159,7 @@ def show(
         said = f"{row.ended_by}: {row.resolution}" if row.ended_ms is not None else row.detail
         place = (row.id, row.day, row.platform, row.level, row.subject, row.finding)
         table.add_row(*place, *sides, row.owner, said)
-    Console().print(table)
+    plain().print(table)
 
 
 @app.command("assign")
@@ -227,7 +227,7 @@ def _print_results(found: list[ResultRow], *, json: bool) -> None:
             table.add_row(*head, one.level, one.what, str(one.count), _figure(one.amount, one.unit))
         if not row.tallies:
             table.add_row(*head, "", "nothing", "0", "")
-    Console().print(table)
+    plain().print(table)
 
 
 def _figure(amount: int | None, unit: str) -> str:

@@ -9,10 +9,10 @@ from typing import Annotated, TypeAlias, TypeVar
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hub.cli.hub_client import HubClient
+from hub.cli.plain import plain
 from hub.sheets.report import ROWS_MAX, Figure, report_bytes
 from hub.sheets.saving import check_out, save_out
 
@@ -51,7 +51,7 @@ def print_rows(rows: Sequence[object], columns: Sequence[str], *, json: bool) ->
     table = Table(*columns)
     for row in rows:
         table.add_row(*(_text(getattr(row, column)) for column in columns))
-    Console().print(table)
+    plain().print(table)
 
 
 def write_rows(path: Path, rows: Sequence[object], columns: Sequence[str], *, config: Path) -> None:

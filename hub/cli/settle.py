@@ -11,7 +11,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hub.campus.accounts.accounts import Utility
@@ -21,6 +20,7 @@ from hub.cli.bindings import config_place, place_of
 from hub.cli.hub_client import Answered, HubClient
 from hub.cli.moments import when
 from hub.cli.options import DEFAULT_CONFIG, BuildingOption, ConfigOption, JsonOption
+from hub.cli.plain import plain
 from hub.errors import ConfigError
 from hub.inventory.installed import running_site
 from hub.site import Site
@@ -149,7 +149,7 @@ def list_(
     for row in found:
         account = f"{row.account} → {row.other}" if row.other else row.account
         table.add_row(row.id, row.kind, account, row.state, row.step, row.waits)
-    Console().print(table)
+    plain().print(table)
 
 
 @app.command("show")
@@ -165,7 +165,7 @@ def show(job: JobArgument, config: ConfigOption = DEFAULT_CONFIG, json: JsonOpti
     for step in whole.steps:
         said = "" if step.said == "null" else step.said
         table.add_row(when(step.time_ms), step.name, step.actor, said)
-    Console().print(table)
+    plain().print(table)
 
 
 @app.command("word")

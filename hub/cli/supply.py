@@ -7,7 +7,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hub.cli.hub_client import HubClient
@@ -19,6 +18,7 @@ from hub.cli.options import (
     DeviceArgument,
     JsonOption,
 )
+from hub.cli.plain import plain
 from hub.clock import SystemClock
 from hub.site import load_site
 
@@ -111,7 +111,7 @@ def list_(
         since = when(row.since_ms) if row.since_ms else ""
         place = f"{row.building}/{row.room}"
         table.add_row(row.device, place, _state(row), since, str(row.trips), row.why or row.reason)
-    Console().print(table)
+    plain().print(table)
     typer.echo(f"{len(found.supplies) - len(shown)} more are on")
     for hindrance, count in found.hindrances.items():
         typer.echo(f"{count} not done as due: {hindrance}")

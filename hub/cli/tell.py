@@ -5,16 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hub.cli.hub_client import Answered, HubClient
 from hub.cli.moments import when
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption, DeviceArgument, JsonOption
+from hub.cli.plain import plain
 from hub.clock import SystemClock
 from hub.command import State
 from hub.errors import ConfigError, HubError
@@ -29,8 +29,9 @@ EXIT_CODES = {
 }
 EXIT_OPEN = 14  # not ended yet: queued, held, sent or acknowledged
 _STEP_S = 20.0
-_REFUSALS = (403, 409, 422, 429)  # the hub has read the order and does not take it
+_REFUSALS = (403, 409, 422, 429)  # the hub has read the wish and does not take it
 Scalar = bool | int | float | str
+Taken = TypeVar("Taken")
 
 
 class Found(StrEnum):
@@ -176,7 +177,7 @@ def send(
             "cause": cause,
             "deadline_s": deadline or None,
         }
-        row = _submit(hub, order, key or f"cli-{SystemClock().new_id()}")
+        row = submit(hub, "/v1/commands", CommandRow, order, key or f"cli-{SystemClock().new_id()}")
         row = _ended(hub, row, wait)
     typer.echo(_sentence(row))
     raise typer.Exit(EXIT_CODES.get(row.state, EXIT_OPEN))
@@ -189,9 +190,12 @@ def _texts_of(hub: HubClient, device: str, command: str) -> frozenset[str]:
         return frozenset()  # the order itself will be answered in better words
 
 
-def _submit(hub: HubClient, order: Mapping[str, object], key: str) -> CommandRow:
+def submit(
+    hub: HubClient, path: str, kind: type[Taken], wish: Mapping[str, object], key: str
+) -> Taken:
+    """What the hub has taken under this key; where it takes nothing, the command ends as refused."""
     try:
-        return hub.post("/v1/commands", CommandRow, order, {"Idempotency-Key": key})
+        return hub.post(path, kind, wish, {"Idempotency-Key": key})
     except Answered as refused:
         if refused.status not in _REFUSALS:
             raise
@@ -245,7 +249,7 @@ def commands(
         made = when(row.created_ms)
         tries = str(row.attempts)
         table.add_row(made, row.id, row.device, told, state_text, tries, row.actor, row.reason)
-    Console().print(table)
+    plain().print(table)
 
 
 def why(

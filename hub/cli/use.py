@@ -16,6 +16,7 @@ from hub.campus.accounts.accounts import Utility
 from hub.cli.bindings import config_place, place_of
 from hub.cli.moments import local, moment_ms
 from hub.cli.options import DEFAULT_CONFIG, BuildingOption, ConfigOption, JsonOption
+from hub.cli.plain import plain
 from hub.cli.reports import print_rows, write_rows
 from hub.clock import SystemClock
 from hub.config import load_config
@@ -173,4 +174,4 @@ def _print(rows: Sequence[UseRow], site: Site) -> None:
         span = local(row.start_ms, site.timezone), local(row.end_ms, site.timezone)
         mark = "~" if row.estimated else ""
         table.add_row(f"{row.building}/{row.room}", *span, f"{mark}{row.used} {row.unit}")
-    Console().print(table)
+    plain().print(table)

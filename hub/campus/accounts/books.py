@@ -36,7 +36,7 @@ from hub.campus.accounts.accounts import (
 from hub.ledger.tables import balances, postings, transactions
 
 AMOUNT_MAX = 10**12  # of one posting: ten thousand million yuan, or a thousand GWh
-_KEY_MAX = 200
+_KEY_MAX = 1_000  # of the longest names a site may have, quoted
 
 
 class Kind(StrEnum):

@@ -10,8 +10,12 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from hub.campus.alerts.senders import Batch, Wire
+
+if TYPE_CHECKING:
+    import apprise
 
 SEND_TIMEOUT_S = 60.0
 _TEXT_MAX = 2_000
@@ -32,17 +36,22 @@ class Foreign:
 
     async def send(self, batch: Batch, wire: Wire) -> str:
         """One message with a title."""
-        import apprise  # an extra, and slow to import
-
-        logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
-        service = apprise.Apprise()
-        if not service.add(self.url):
-            return "no service is addressed so"
         try:
             async with asyncio.timeout(SEND_TIMEOUT_S):
+                service = await asyncio.to_thread(self._service)
+                if service is None:
+                    return "no service is addressed so"
                 taken = await service.async_notify(title=batch.title, body=batch.text(_TEXT_MAX))
         except TimeoutError:
             return "no answer in time"
         except Exception as error:  # whatever a stranger's service raises is a message not sent
             return type(error).__name__
         return "" if taken else "not taken"
+
+    def _service(self) -> apprise.Apprise | None:
+        """Made beside the loop: the extra takes a second to import, and its services look things up."""
+        import apprise
+
+        logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
+        service = apprise.Apprise()
+        return service if service.add(self.url) else None

@@ -216,19 +216,7 @@ def audit_after(
         .order_by(audit_rows.c.number)
         .limit(limit)
     )
-    found = [
-        audit.AuditRow(
-            number=row.number,
-            time_ms=row.time_ms,
-            actor=row.actor,
-            cause=row.cause,
-            subject=row.subject,
-            action=row.action,
-            before=row.before,
-            after=row.after,
-        )
-        for row in connection.execute(query)
-    ]
+    found = [audit.row_of(row) for row in connection.execute(query)]
     return found, found[-1].number if len(found) == limit else max(head, number)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -12,10 +11,11 @@ from sqlalchemy import Connection, select
 
 from hub.buildings import Buildings
 from hub.campus.accounts.accounts import Room, Utility
+from hub.campus.accounts.desk import CORRECTION_MAX, DAY_TIMES
 from hub.campus.batches.batch import ALLOWANCE, READ, SUPPLY, Asker, Batch, Item, Part, Plan, Wish
 from hub.campus.batches.scope import Target, resolve
 from hub.campus.prepaid.meters import room_meters
-from hub.campus.prepaid.rules import Rules
+from hub.campus.prepaid.rules import Rules, forbids_cut
 from hub.campus.prepaid.standing import Standings
 from hub.clock import Clock
 from hub.command import Hazard, Repeat, is_seen
@@ -30,7 +30,6 @@ from hub.presence import is_stale
 from hub.registry import Registry
 from hub.site import Site
 
-AMOUNT_MAX = 10**9
 _HAZARDS = frozenset({Hazard.NONE, Hazard.OPEN, Hazard.CUT, Hazard.RESTORE})
 _FAULTS = ("over_limit", "device_fault")  # no power onto what has tripped, or is broken
 _OPPOSITES = {Hazard.CUT: Hazard.RESTORE, Hazard.RESTORE: Hazard.CUT}
@@ -103,7 +102,10 @@ class Planner:
             devices = tuple(one for one in devices if one.place.building == asker.building)
         targets = resolve(wish.scope, devices, self.ground.buildings)
         if wish.action == ALLOWANCE:
-            return Plan(parts=await self._gifts(wish, targets), needs_second_person=False)
+            parts, gift = await self._gifts(wish, targets), gift_of(wish.arguments)
+            wanted = sum(not part.hindrance for part in parts)
+            most = CORRECTION_MAX[gift.utility.unit] * DAY_TIMES  # one person's day of corrections
+            return Plan(parts=parts, needs_second_person=wanted * gift.amount > most)
         if wish.action == READ:
             read = (Part(device=one.device.id, where=one.where) for one in targets)
             return Plan(parts=tuple(read), needs_second_person=False)
@@ -203,8 +205,8 @@ class Planner:
         return f"the device says {faults[0]}" if faults and spec.hazard is Hazard.RESTORE else ""
 
     def _protection(self, where: Place) -> str:
-        local = datetime.fromtimestamp(self._clock.now_ms() / 1000, self.ground.timezone)
-        return self.ground.rules.of(where.building).protection(where.room, local)
+        policy, now_ms = self.ground.rules.of(where.building), self._clock.now_ms()
+        return forbids_cut(policy, where.room, now_ms, self.ground.timezone)
 
     def _is_so(self, order: Order, device: Device, latest: Latest | None) -> bool:
         spec = device.profile.commands[order.name]
@@ -255,10 +257,12 @@ def gift_of(arguments: Mapping[str, Scalar]) -> Gift:
         if name not in ("amount", "utility"):
             raise _invalid(name, "no such argument; known: amount, utility")
     amount, utility = arguments.get("amount"), arguments.get("utility", Utility.ELECTRICITY)
-    if not isinstance(amount, int) or isinstance(amount, bool) or not 0 < amount <= AMOUNT_MAX:
-        raise _invalid("amount", f"write whole Wh, of water ml, from 1 to {AMOUNT_MAX}")
     if utility not in list(Utility):
         raise _invalid("utility", "write one of " + ", ".join(Utility))
+    unit = Utility(utility).unit
+    most = CORRECTION_MAX[unit]
+    if not isinstance(amount, int) or isinstance(amount, bool) or not 0 < amount <= most:
+        raise _invalid("amount", f"write whole {unit} from 1 to {most}")
     return Gift(utility=Utility(utility), amount=amount)
 
 

@@ -30,8 +30,9 @@ from hub.campus.batches.effects import give, note_supply
 from hub.campus.batches.plan import Planner
 from hub.campus.prepaid.pace import Pace, feeder_of
 from hub.campus.prepaid.pacing import Pacing
+from hub.campus.prepaid.rules import CUT_DEADLINE_S
 from hub.clock import Clock
-from hub.command import Hazard, Priority, State
+from hub.command import CommandSpec, Hazard, Priority, State
 from hub.commands import CommandError, Commands, Order, Record, Refusal
 from hub.errors import StoreDamaged, StoreError
 from hub.ledger import Ledger
@@ -252,7 +253,8 @@ class Run:
                 return
 
     def _order(self, item: Item) -> Order:
-        batch = self._batch
+        batch, spec = self._batch, self._spec(item)
+        is_cut = spec is not None and spec.hazard is Hazard.CUT
         return Order(
             device=item.device,
             name=batch.action,
@@ -261,6 +263,8 @@ class Run:
             owner=batch.owner,
             key=command_key(batch.id, item.device),
             cause=batch.cause,
+            # What protects the room was asked for so long only.
+            deadline_s=min(CUT_DEADLINE_S, spec.deadline_s) if is_cut and spec else None,
             priority=Priority.BATCH,
             approver=batch.approver,
         )
@@ -270,13 +274,15 @@ class Run:
         return feeder_of(item.where, device.link if device else "")
 
     def _closes(self, item: Item) -> bool:
-        device = self._tools.registry.device(item.device)
-        spec = device.profile.commands.get(self._batch.action) if device else None
+        spec = self._spec(item)
         return spec is not None and spec.hazard is Hazard.RESTORE
 
+    def _spec(self, item: Item) -> CommandSpec | None:
+        device = self._tools.registry.device(item.device)
+        return device.profile.commands.get(self._batch.action) if device else None
+
     async def _settle(self, item: Item, state: ItemState, reason: str) -> None:
-        device, now_ms = self._tools.registry.device(item.device), self._now_ms
-        spec = device.profile.commands.get(self._batch.action) if device else None
+        spec, now_ms = self._spec(item), self._now_ms
 
         def work(connection: Connection) -> None:
             ended = rows.settle(connection, item, state, reason, now_ms)

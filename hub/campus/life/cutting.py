@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import Connection
 
 from hub import audit
 from hub.campus.life.jobs import Job, JobState, Note, Step, StepName, note
 from hub.campus.life.rooms import Rooms
+from hub.campus.prepaid.rules import CUT_DEADLINE_S, forbids_cut
 from hub.clock import Clock
 from hub.command import CommandSpec, Hazard, State
 from hub.commands import CommandError, Commands, Order, Record, Refusal, rows
@@ -72,8 +72,8 @@ class Cutter:
 
     async def _tell(self, job: Job, device: Device, closed_ms: int) -> Cut | str:
         now_ms = self._clock.now_ms()
-        local = datetime.fromtimestamp(now_ms / 1000, self._rooms.timezone)
-        why = self._rooms.policy(job.room).protection(job.room.room, local)
+        policy, timezone = self._rooms.policy(job.room), self._rooms.timezone
+        why = forbids_cut(policy, job.room.room, now_ms, timezone)
         spec = cut_of(device)
         if not why and spec is not None:
             told = await self._submit(job, device, spec)
@@ -91,6 +91,7 @@ class Cutter:
             actor=ACTOR,
             key=_key(job, device),
             cause=f"settlement {job.id}",
+            deadline_s=min(CUT_DEADLINE_S, spec.deadline_s),
         )
         try:
             await self._commands.submit(wish)

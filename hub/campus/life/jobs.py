@@ -237,10 +237,14 @@ def recent(
     kind: JobKind | None = None,
     state: JobState | None = None,
     building: str = "",
+    only_there: bool = False,
     before: str = "",
     limit: int = 100,
 ) -> list[Job]:
-    """The newest jobs first; `before` is the id of the last one seen."""
+    """The newest jobs first; `before` is the id of the last one seen.
+
+    `building` is where the room is that is left; with `only_there` every other room of the job too.
+    """
     found: list[ColumnElement[bool]] = []
     if kind:
         found.append(_j.c.kind == str(kind))
@@ -251,6 +255,10 @@ def recent(
     if before:
         found.append(_j.c.id < before)
     query = select(_j).join(accounts, accounts.c.id == _j.c.account).where(*found)
+    if only_there:
+        other = accounts.alias()
+        is_there = or_(_j.c.other == "", other.c.building == building)
+        query = query.outerjoin(other, other.c.id == _j.c.other).where(is_there)
     query = query.order_by(_j.c.id.desc()).limit(min(limit, SHOWN_MAX))
     return [_job(row) for row in connection.execute(query)]
 

@@ -11,6 +11,7 @@ from hub import audit
 from hub.campus.accounts import accounts, books
 from hub.campus.accounts.accounts import Room, Unit, platform
 from hub.campus.accounts.books import Kind, Posting, transfer
+from hub.campus.accounts.desk import CORRECTION_MAX
 from hub.campus.life import jobs
 from hub.campus.life.cutting import is_being_cut
 from hub.campus.life.figures import Spoken
@@ -252,9 +253,21 @@ class Life:
                 if meter.holds_credit
                 else f"{spoken.device} keeps no money; say its counter"
             )
-        if not meter.holds_credit:
+        if meter.holds_credit:
+            _check_purse(books.balance(connection, job.room.meter), spoken)
+        else:
             found = read_meterings(connection, {meter.device: meter}, now_ms=now_ms)
             _check_counter(found, spoken, now_ms)
+
+
+def _check_purse(told_fen: int, spoken: Spoken) -> None:
+    """What stood in a meter and was never told to it is a correction, and bounded as one."""
+    most, credit_fen = CORRECTION_MAX[Unit.FEN], spoken.credit_fen or 0
+    if not -most <= credit_fen <= max(0, told_fen) + most:
+        raise JobError(
+            f"{spoken.device} was told {told_fen} fen; it cannot have shown {credit_fen}: "
+            f"correct the account, at most {most} fen at once"
+        )
 
 
 def _check_counter(found: Sequence[Metering], spoken: Spoken, now_ms: int) -> None:

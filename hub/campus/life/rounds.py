@@ -21,7 +21,6 @@ from hub.campus.life.rooms import Rooms
 from hub.campus.life.settlement import Reading, settle
 from hub.campus.life.transfer import Way, follow_order, move
 from hub.campus.orders.desk import Desk, Target
-from hub.campus.orders.orders import OrderError
 from hub.campus.prepaid.charge import Mark
 from hub.campus.prepaid.charging import Charger
 from hub.clock import Clock
@@ -80,8 +79,8 @@ class Rounds:
                 await self.turn()
             except StoreDamaged:
                 raise
-            except (StoreError, OrderError) as error:
-                _log.warning("jobs of rooms wait", reason=str(error))
+            except HubError as error:
+                _log.error("jobs of rooms wait", reason=str(error))
             await self._clock.sleep(LOOK_PERIOD_S)
 
     def look(self, job: str) -> None:
@@ -126,12 +125,18 @@ class Rounds:
     async def _try(self, job: Job, work: Callable[[Job], Awaitable[Job | None]]) -> Job | None:
         """What came of it; a job that cannot go on waits with the reason, and stops no other."""
         try:
-            return await work(job)
+            return await self._reported(job, work)
         except StoreDamaged:
             raise
         except StoreError as error:
             _log.warning("a job waits", job=job.key, reason=str(error))
             return None
+
+    async def _reported(self, job: Job, work: Callable[[Job], Awaitable[Job | None]]) -> Job | None:
+        try:
+            return await work(job)
+        except StoreError:
+            raise
         except HubError as error:
             await self._wait(await self._now(job), str(error))
             return None

@@ -29,7 +29,7 @@ from hub.campus.life.jobs import (
 from hub.campus.life.settlement import Reading
 from hub.campus.orders import desk, orders
 from hub.campus.orders.desk import Target
-from hub.campus.orders.orders import Act, Notice, Order, OrderState
+from hub.campus.orders.orders import Act, Notice, Order, OrderState, Verdict
 from hub.campus.orders.platforms import DESK
 
 
@@ -151,4 +151,6 @@ def _tell(connection: Connection, job: Job, way: Way, moved: Moved, now_ms: int)
     received = desk.receive(connection, notice, act, id=way.order_id, target=way.target)
     if received.order is None:
         raise JobError(f"no meter serves {job.other}")
+    if received.verdict is not Verdict.TAKEN:
+        raise JobError(f"{received.order.key} is another order of the desk")
     return received.order

@@ -8,15 +8,15 @@ command there is, and makes no second one while that one may have had an effect.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import structlog
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from hub.campus.accounts.accounts import Room
 from hub.campus.alarms import Alarms
-from hub.campus.orders import orders
+from hub.campus.orders import orders, waiting
 from hub.campus.orders.credit import (
     ACTOR,
     credit_of,
@@ -33,7 +33,7 @@ from hub.clock import Clock
 from hub.command import CommandSpec, State
 from hub.commands import CommandError, Commands, Record, Refusal, Resolution
 from hub.errors import HubError, StoreDamaged, StoreError
-from hub.ledger import Ledger, tables
+from hub.ledger import Ledger
 from hub.model import Device, Reading
 from hub.registry import Registry
 
@@ -42,14 +42,10 @@ SWEEP_PERIOD_S = 1.0
 ASK_PERIOD_S = 15.0
 REMIND_PERIOD_S = 3_600.0
 _WAIT_S = 60.0
-_SWEPT_MAX = 1_000
-_GROUP = 100  # orders of one transaction, so that others go on between
-_OPEN = (OrderState.ACCEPTED, OrderState.DELIVERING)
 _NEVER = (Refusal.INVALID_ARGUMENT,)  # what no waiting makes right
 Said = TypeVar("Said")
 
 _log = structlog.get_logger("orders")
-_t = tables.orders
 
 
 class Delivery:
@@ -96,7 +92,7 @@ class Delivery:
             self._tasks = tasks
             await self._watch()
             tasks.create_task(self._remind(), name="unknown orders")
-            for device in await self._insist(_open_devices):
+            for device in await self._insist(waiting.open_devices):
                 self._wake(device, tasks)
             while True:
                 await self._sweep()
@@ -140,7 +136,7 @@ class Delivery:
         """The meter's orders, the oldest first, until there are none."""
         while True:
             lane.clear()
-            order = await self._insist(lambda connection: _next(connection, device))
+            order = await self._insist(lambda connection: waiting.next_of(connection, device))
             if order is not None:
                 await self._try(order)
             elif not lane.is_set():
@@ -184,8 +180,8 @@ class Delivery:
             reason = (record.reason if record else hindrance) or "its deadline has passed"
             await self._move(order, OrderState.REFUND_DUE, reason)
             return 0.0
-        if self._is_kept_here(order, device, spec):
-            await self._move(order, OrderState.DELIVERED, "")
+        if device is not None and spec is None and is_of(device, order):
+            await self._move(order, OrderState.DELIVERED, "", in_meter=False)
             return 0.0
         if device is not None and hindrance:
             self._ask(device)
@@ -244,10 +240,6 @@ class Delivery:
             return PAUSE_S
         return 0.0
 
-    def _is_kept_here(self, order: Order, device: Device | None, spec: CommandSpec | None) -> bool:
-        is_new = order.state is OrderState.ACCEPTED
-        return device is not None and spec is None and is_new and is_of(device, order)
-
     def _ask(self, device: Device) -> None:
         """Have a meter read that somebody has paid for, though it is away: it may be back."""
         now_s = self._clock.monotonic_s()
@@ -269,11 +261,16 @@ class Delivery:
         await self._move(order, state, reason)
 
     async def _move(
-        self, order: Order, state: OrderState, reason: str, act: Act | None = None
+        self,
+        order: Order,
+        state: OrderState,
+        reason: str,
+        act: Act | None = None,
+        *,
+        in_meter: bool = True,
     ) -> Order:
         """On disk when this returns: the change, its postings, its audit and what the platform is told."""
         done = act or Act(actor=ACTOR, now_ms=self._clock.now_ms(), cause=order.key)
-        in_meter = order.state is not OrderState.ACCEPTED  # only a meter is told something first
 
         def work(connection: Connection) -> Order:
             # What the lane read may be without the command it was given since.
@@ -293,9 +290,9 @@ class Delivery:
     async def _sweep(self) -> None:
         """What no lane looks at: orders behind another whose time is over, and what people found out."""
         try:
-            while await self._give_back() == _GROUP:
+            while await self._give_back() == waiting.GROUP:
                 pass
-            for order, found in await self._ledger.read(_resolved):
+            for order, found in await self._ledger.read(waiting.resolved):
                 await self._resolve(order, ACTOR, found, "")
             for one in self._late.seen():
                 await self._came_late(one)
@@ -307,7 +304,7 @@ class Delivery:
     async def _remind(self) -> None:
         """An order that nobody knows of stays an alarm until somebody does."""
         while True:
-            for order in await self._insist(_unknown):
+            for order in await self._insist(waiting.unknown):
                 self._alarms.say(order.key, f"unknown: {order.reason}")
             await self._clock.sleep(REMIND_PERIOD_S)
 
@@ -337,14 +334,14 @@ class Delivery:
     async def _give_back(self) -> int:
         """Give some orders back whose time was over before anything was told; how many."""
         act = Act(actor=ACTOR, now_ms=self._clock.now_ms(), cause="deadline")
-        late = await self._ledger.read(lambda connection: _overdue(connection, act.now_ms))
+        late = await self._ledger.read(lambda connection: waiting.overdue(connection, act.now_ms))
         waited = "it waited behind another until its deadline"
         reasons = {
             order.id: self._hindrance(order, self._registry.device(order.device)) or waited
             for order in late
         }
         if reasons:
-            await self._ledger.run(lambda connection: _refund_due(connection, reasons, act))
+            await self._ledger.run(lambda connection: waiting.refund_due(connection, reasons, act))
         return len(late)
 
     async def _insist(self, query: Callable[[Connection], Said]) -> Said:
@@ -356,49 +353,3 @@ class Delivery:
                 raise
             except StoreError:
                 await self._clock.sleep(PAUSE_S)
-
-
-def _open_devices(connection: Connection) -> Sequence[str]:
-    return connection.scalars(select(_t.c.device).where(_t.c.state.in_(_OPEN)).distinct()).all()
-
-
-def _next(connection: Connection, device: str) -> Order | None:
-    """The meter's order that is under way, or else its oldest."""
-    query = select(_t.c.id).where(_t.c.device == device, _t.c.state.in_(_OPEN))
-    found = connection.scalar(query.order_by(_t.c.state.desc(), _t.c.id).limit(1))
-    return orders.by_id(connection, found) if found else None
-
-
-def _unknown(connection: Connection) -> list[Order]:
-    return orders.in_states(connection, [OrderState.UNKNOWN])
-
-
-def _overdue(connection: Connection, now_ms: int) -> list[Order]:
-    accepted = _t.c.state == str(OrderState.ACCEPTED)
-    query = select(_t.c.id).where(accepted, _t.c.deadline_ms <= now_ms).limit(_GROUP)
-    found = (orders.by_id(connection, id) for id in connection.scalars(query).all())
-    return [order for order in found if order is not None]
-
-
-def _refund_due(connection: Connection, reasons: Mapping[str, str], act: Act) -> None:
-    """Those that nobody has taken up meanwhile."""
-    for id, reason in reasons.items():
-        order = orders.by_id(connection, id)
-        if order is not None and order.state is OrderState.ACCEPTED:
-            orders.advance(connection, order, OrderState.REFUND_DUE, act, reason=reason)
-
-
-def _resolved(connection: Connection) -> list[tuple[Order, Resolution]]:
-    """Orders that are unknown, and of whose command a person has said what became of it."""
-    c = tables.commands
-    query = (
-        select(_t.c.id, c.c.resolution)
-        .join(c, c.c.id == _t.c.command)
-        .where(_t.c.state == str(OrderState.UNKNOWN), c.c.resolution != "")
-        .limit(_SWEPT_MAX)
-    )
-    found = [
-        (orders.by_id(connection, row.id), Resolution(row.resolution))
-        for row in connection.execute(query).all()
-    ]
-    return [(order, word) for order, word in found if order is not None]

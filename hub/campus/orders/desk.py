@@ -11,18 +11,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from hub.campus.accounts import books
-from hub.campus.accounts.accounts import Room, platform
-from hub.campus.orders import orders
+from hub.campus.accounts.accounts import Room, Unit, platform
+from hub.campus.accounts.desk import CORRECTION_MAX, DAY_TIMES
+from hub.campus.orders import listing, orders
 from hub.campus.orders.orders import Act, Notice, Order, OrderError, OrderState, Received, Verdict
 from hub.campus.orders.platforms import DESK
 from hub.clock import Clock
 from hub.errors import HubError
 from hub.ledger import Ledger
+from hub.ledger.tables import postings, transactions
 
 _GROUP = 100  # orders given back in one transaction
+_MAX_FEN = CORRECTION_MAX[Unit.FEN]  # of one credit of the house, as of one correction
+_DAY_MS = 86_400_000
 
 
 class NoMeter(HubError):
@@ -85,8 +89,8 @@ class Desk:
     async def give(self, credit: Credit, actor: str) -> Order:
         """The order, on disk; the first one whenever the same is given again.
 
-        Raises OrderError for a credit without a reason or for more than its source has, NoMeter, NumberUsed,
-        or StoreError when nothing was taken.
+        Raises OrderError for a credit without a reason, for more than its source has or one person gives at
+        once or in a day, NoMeter, NumberUsed, or StoreError when nothing was taken.
         """
         if not credit.reason.strip() or not actor.strip():
             raise OrderError("a credit needs a person and a reason")
@@ -127,18 +131,37 @@ class Desk:
 def receive(
     connection: Connection, notice: Notice, act: Act, *, id: str, target: Target
 ) -> Received:
-    """As `orders.receive`, for one of the desk. Raises OrderError for more than its source has."""
-    if notice.source and orders.find(connection, DESK, notice.number) is None:
-        has = books.balance(connection, notice.source)
-        if has < notice.amount_fen:
-            raise OrderError(f"{notice.source} has {has} fen, not {notice.amount_fen}")
+    """As `orders.receive`, for one of the desk. OrderError for more than its source has, or may give."""
+    if orders.find(connection, DESK, notice.number) is None:
+        _check_source(connection, notice, act)
     return orders.receive(
         connection, notice, act, id=id, device=target.device, deadline_ms=target.deadline_ms
     )
 
 
+def _check_source(connection: Connection, notice: Notice, act: Act) -> None:
+    """A room gives what it has; the house as much as one person may correct."""
+    if notice.source:
+        has = books.balance(connection, notice.source)
+        if has < notice.amount_fen:
+            raise OrderError(f"{notice.source} has {has} fen, not {notice.amount_fen}")
+        return
+    if notice.amount_fen > _MAX_FEN:
+        raise OrderError(f"the house gives at most {_MAX_FEN} fen at once")
+    query = (
+        select(func.sum(-postings.c.amount))
+        .join(transactions, transactions.c.number == postings.c.number)
+        .where(postings.c.account == platform(DESK), transactions.c.actor == act.actor)
+        .where(transactions.c.kind == str(books.Kind.ACCEPTED))
+        .where(transactions.c.time_ms > act.now_ms - _DAY_MS)
+    )
+    today = int(connection.scalar(query) or 0)
+    if today + notice.amount_fen > _MAX_FEN * DAY_TIMES:
+        raise OrderError(f"one person gives at most {_MAX_FEN * DAY_TIMES} fen in a day")
+
+
 def _due(connection: Connection) -> list[Order]:
-    return orders.recent(connection, platform=DESK, state=OrderState.REFUND_DUE, limit=_GROUP)
+    return listing.recent(connection, platform=DESK, state=OrderState.REFUND_DUE, limit=_GROUP)
 
 
 def _give_back(connection: Connection, now_ms: int) -> int:

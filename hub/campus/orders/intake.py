@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from hub.campus.accounts.accounts import Room
 from hub.campus.alarms import Alarms
-from hub.campus.orders import orders
+from hub.campus.orders import listing, orders
 from hub.campus.orders.desk import Target
 from hub.campus.orders.notices import NoticeError, alipay_notice, form_of, standard_notice
 from hub.campus.orders.orders import Act, Notice, Order, Verdict
@@ -152,7 +152,7 @@ class Intake:
     async def _check_time(self, time_s: float) -> None:
         """Refuse what is not of now, and everything while this clock is behind what was signed before."""
         now_ms = self._clock.now_ms()
-        last_ms = await self._ledger.read(orders.last_received_ms)
+        last_ms = await self._ledger.read(listing.last_received_ms)
         if now_ms < last_ms - WINDOW_S * 1000:
             self.alarms.say(_CLOCK, "it is behind the newest order; orders are refused")
             raise NotSigned("clock")

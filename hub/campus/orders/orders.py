@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -206,67 +205,13 @@ def receive(
 def find(connection: Connection, platform: str, number: str) -> Order | None:
     """The order of this number of this platform."""
     row = connection.execute(_BY_NUMBER, {"of": platform, "wanted": number}).one_or_none()
-    return None if row is None else _order(row)
+    return None if row is None else order_of(row)
 
 
 def by_id(connection: Connection, id: str) -> Order | None:
     """The order of this id."""
     row = connection.execute(_BY_ID, {"wanted": id}).one_or_none()
-    return None if row is None else _order(row)
-
-
-def in_states(
-    connection: Connection, states: Collection[OrderState], *, after: str = "", limit: int = 1_000
-) -> list[Order]:
-    """Orders that stand so, the oldest first; `after` is the id of the last one seen."""
-    query = select(_t).where(_t.c.state.in_([str(state) for state in states]), _t.c.id > after)
-    return [_order(row) for row in connection.execute(query.order_by(_t.c.id).limit(limit))]
-
-
-def recent(
-    connection: Connection,
-    *,
-    platform: str = "",
-    account: str = "",
-    state: OrderState | None = None,
-    before: str = "",
-    limit: int = 100,
-) -> list[Order]:
-    """The newest orders first; `before` is the id of the last one seen."""
-    query = select(_t).order_by(_t.c.id.desc()).limit(limit)
-    chosen = {"platform": platform, "account": account, "state": state or ""}
-    for column, value in chosen.items():
-        if value:
-            query = query.where(_t.c[column] == str(value))
-    if before:
-        query = query.where(_t.c.id < before)
-    return [_order(row) for row in connection.execute(query)]
-
-
-def of_numbers(connection: Connection, platform: str, numbers: Collection[str]) -> list[Order]:
-    """The orders of these numbers, of which there are not too many for one statement."""
-    query = select(_t).where(_t.c.platform == platform, _t.c.number.in_(list(numbers)))
-    return [_order(row) for row in connection.execute(query)]
-
-
-def received_within(connection: Connection, platform: str, span_ms: tuple[int, int]) -> list[Order]:
-    """A platform's orders that came from one moment until before another."""
-    query = select(_t).where(
-        _t.c.platform == platform, _t.c.received_ms >= span_ms[0], _t.c.received_ms < span_ms[1]
-    )
-    return [_order(row) for row in connection.execute(query)]
-
-
-def first_received_ms(connection: Connection, platform: str) -> int | None:
-    """When a platform's first order came; None when none ever did."""
-    query = select(_t.c.received_ms).where(_t.c.platform == platform)
-    return connection.scalar(query.order_by(_t.c.received_ms).limit(1))
-
-
-def last_received_ms(connection: Connection) -> int:
-    """When the newest order was taken, 0 when there is none; a platform's signed time stood beside it."""
-    query = select(_t.c.received_ms).order_by(_t.c.id.desc()).limit(1)
-    return connection.scalar(query) or 0
+    return None if row is None else order_of(row)
 
 
 def advance(
@@ -401,7 +346,8 @@ def _canonical(content: dict[str, object]) -> str:
     return json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
-def _order(row: Row[tuple[object, ...]]) -> Order:
+def order_of(row: Row[tuple[object, ...]]) -> Order:
+    """The order that a row of the ledger is."""
     return Order(
         id=row.id,
         platform=row.platform,

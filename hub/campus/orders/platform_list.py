@@ -16,6 +16,7 @@ from hub.campus.orders.intake import Intake, NoRoom, OrderConflict
 from hub.campus.orders.notices import NoticeError, OrderBody, notice_of
 from hub.campus.orders.orders import Act, Notice, Order, OrderState
 from hub.campus.orders.platforms import Platform
+from hub.campus.orders.refunds import give_back
 from hub.clock import Clock
 from hub.errors import StoreDamaged, StoreError
 from hub.ledger import Ledger
@@ -119,11 +120,11 @@ class PlatformList:
         known = await self._ledger.read(
             lambda connection: orders.find(connection, notice.platform, notice.number)
         )
-        if listed.state == "refunded":
-            return await self._refunded(known) if known else "refunded before it came"
-        if known and known.body_hash == notice.digest:
-            return "known"
-        return await self._take(notice)
+        if known is None and listed.state == "refunded":
+            return "refunded before it came"
+        if known is None or known.body_hash != notice.digest:
+            return await self._take(notice)
+        return await self._refunded(known) if listed.state == "refunded" else "known"
 
     async def _take(self, notice: Notice) -> str:
         try:
@@ -139,9 +140,9 @@ class PlatformList:
     async def _refunded(self, order: Order) -> str:
         if order.state is OrderState.REFUNDED:
             return "known"
-        if order.state is not OrderState.REFUND_DUE:
-            self._intake.alarms.say(order.key, f"the platform gave back what is {order.state}")
-            return "refunded too early"
         act = Act(actor=f"platform/{order.platform}", now_ms=self._clock.now_ms(), cause="its list")
-        await self._ledger.run(lambda connection: orders.refund(connection, order, act) and None)
-        return "refunded"
+        after = await self._ledger.run(lambda connection: give_back(connection, order.id, act))
+        if after.state is OrderState.REFUNDED:
+            return "refunded"
+        self._intake.alarms.say(order.key, f"the platform gave back what is {after.state}")
+        return "refunded too early"

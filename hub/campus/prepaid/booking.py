@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
@@ -21,6 +21,7 @@ from hub.campus.prepaid.rules import Rules
 from hub.ledger.tables import balances, meterings
 
 ACTOR = "metering"
+_NEVER = -1
 
 _BEGIN = insert(meterings)
 _MOVED = ("counter", "time_ms", "rest", "held")
@@ -72,6 +73,7 @@ class Terms:
     now_ms: int
     tariffs: Mapping[tuple[Utility, str], Tariff] = field(default_factory=dict)
     words: Mapping[str, Mark] = field(default_factory=dict)  # what persons read, by device
+    tells_resets: Container[str] = ()  # devices that say since when they count
 
     def tariff(self, room: Room) -> Tariff:
         """The prices that hold for a room."""
@@ -176,12 +178,14 @@ def _has_nothing(draft: Draft) -> bool:
 
 
 def _current(connection: Connection, drafts: Sequence[Draft]) -> dict[str, int]:
-    """Until when each is charged, as it stands now."""
+    """Until when each is charged, as it stands now; one that is held by now, until never."""
     names = [draft.metering.binding for draft in drafts]
-    query = select(meterings.c.binding, meterings.c.time_ms).where(
-        meterings.c.binding.in_(names), meterings.c.held == ""
+    query = select(meterings.c.binding, meterings.c.time_ms, meterings.c.held).where(
+        meterings.c.binding.in_(names)
     )
-    return {binding: time_ms for binding, time_ms in connection.execute(query)}
+    return {
+        binding: _NEVER if held else time_ms for binding, time_ms, held in connection.execute(query)
+    }
 
 
 def _allowances(connection: Connection, drafts: Sequence[Draft]) -> dict[str, int]:

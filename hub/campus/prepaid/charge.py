@@ -90,8 +90,27 @@ def marks_of(
     return marks
 
 
-def follow(start: Mark, marks: Iterable[tuple[Mark, bool]], register: Register) -> Track:
-    """What was used since `start`; marks in order of time, those not after it are passed over."""
+def reset_of(series: Series) -> int | None:
+    """When a product first said that its counter began at another time than it said before; None: never."""
+    said = [
+        (time_ms, value)
+        for time_ms, value in zip(series.times, series.values, strict=True)
+        if isinstance(value, str)
+    ]
+    return next((time_ms for time_ms, value in said if value != said[0][1]), None)
+
+
+def follow(
+    start: Mark,
+    marks: Iterable[tuple[Mark, bool]],
+    register: Register,
+    reset_ms: int | None = None,
+) -> Track:
+    """What was used since `start`; marks in order of time, those not after it are passed over.
+
+    From `reset_ms` on its product says that it began anew: however far it has come, nobody knows what of it
+    was used before.
+    """
     steps: list[Step] = []
     last = start
     for mark, rolled in marks:
@@ -105,6 +124,9 @@ def follow(start: Mark, marks: Iterable[tuple[Mark, bool]], register: Register) 
         if not possible or amount > _STEP_MAX:
             what = "fell" if amount < 0 else "jumped"
             held = f"counter {what} from {last.counter} to {mark.counter}"
+            return Track(steps=tuple(steps), mark=last, held=held)
+        if reset_ms is not None and mark.time_ms >= reset_ms:
+            held = f"counter was reset between {last.counter} and {mark.counter}"
             return Track(steps=tuple(steps), mark=last, held=held)
         steps.append(Step(begin_ms=last.time_ms, end_ms=mark.time_ms, amount=amount))
         last = mark

@@ -24,6 +24,7 @@ from hub.campus.prepaid.charge import (
     local_day,
     marks_of,
     midnight_ms,
+    reset_of,
 )
 from hub.campus.prepaid.metering import Metering, read_meterings
 from hub.campus.prepaid.meters import room_meters
@@ -34,6 +35,7 @@ from hub.ledger import Ledger
 from hub.plausibility import CLOCK_AHEAD_MS
 from hub.site import Site
 
+RESETS = "counter_since"  # of a product that says since when its counter counts
 _GROUP = 200  # meterings charged in one transaction
 _READINGS = 20_000  # of one metering in one run; the next run goes on
 
@@ -111,7 +113,21 @@ class Charger:
         counted = metering.counted and start_ms == metering.mark.time_ms
         if not counted and marks:
             metering = replace(metering, mark=marks[0][0], counted=True)
-        return Draft(metering=metering, track=follow(metering.mark, marks, metering.register))
+        # A person's word for where it stood is of after the reset; what was said in that moment may not be.
+        is_own = any(mark == metering.mark for mark, _ in marks[:1])
+        since_ms = metering.mark.time_ms + (0 if is_own else 1)
+        reset_ms = await self._reset_ms(metering, terms, (since_ms, end_ms))
+        track = follow(metering.mark, marks, metering.register, reset_ms)
+        return Draft(metering=metering, track=track)
+
+    async def _reset_ms(
+        self, metering: Metering, terms: Terms, span_ms: tuple[int, int]
+    ) -> int | None:
+        """When a counter was reset in this span, where its product says so."""
+        if metering.device not in terms.tells_resets or span_ms[0] >= span_ms[1]:
+            return None
+        said = await self._journal.history(metering.device, RESETS, *span_ms, _READINGS)
+        return reset_of(said)
 
     async def _book(self, drafts: Sequence[Draft], terms: Terms) -> Run:
         """Book a group; where the books refuse it, each alone, so that one stops no other."""
@@ -134,7 +150,8 @@ def _read(connection: Connection, *, site: Site, terms: Terms) -> tuple[list[Met
     found = read_meterings(connection, meters, now_ms=terms.now_ms)
     wanted = {(item.room.utility, item.room.building) for item in found}
     tariffs = {key: read_tariff(connection, *key) for key in wanted}
-    return found, replace(terms, tariffs=tariffs)
+    told = {device.id for device in site.devices() if RESETS in device.profile.points}
+    return found, replace(terms, tariffs=tariffs, tells_resets=told)
 
 
 def _start_ms(metering: Metering, terms: Terms) -> int | None:

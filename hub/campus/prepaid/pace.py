@@ -32,16 +32,20 @@ class _Feeder:
 
 
 class Pace:
-    """The places of every feeder; times are the clock's monotonic seconds."""
+    """The places of every feeder; times are the clock's monotonic seconds.
 
-    def __init__(self) -> None:
+    Before `free_s` nobody has any: an earlier run of the hub may have restored within that second.
+    """
+
+    def __init__(self, free_s: float = 0.0) -> None:
+        self._free_s = free_s
         self._feeders: dict[str, _Feeder] = {}
 
     def take(self, feeder: str, device: str, limit: int, now_s: float) -> bool:
         """Whether this device may be restored now; if so it has a place until `leave` and a second."""
         here = self._feeders.setdefault(feeder, _Feeder())
         here.limit = limit
-        is_free = here.free(now_s) > 0
+        is_free = now_s >= self._free_s and here.free(now_s) > 0
         if device in here.places:
             is_free = here.places[device] is None  # its place of before, unless that rests
         if is_free:
@@ -68,6 +72,8 @@ class Pace:
     def ready(self, now_s: float) -> set[str]:
         """Who stands in line for a place that is free by now."""
         found: set[str] = set()
+        if now_s < self._free_s:
+            return found
         for here in self._feeders.values():
             if here.line:
                 found.update(list(here.line)[: here.free(now_s)])

@@ -25,6 +25,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from enum import StrEnum
+from zoneinfo import ZoneInfo
 
 from hub.campus.accounts.accounts import Utility
 from hub.site import Site
@@ -32,6 +33,7 @@ from hub.site_files import SITE_FILE
 from hub.toml_table import Table
 
 RESTORES_PER_S_MAX = 5
+CUT_DEADLINE_S = 30.0  # a cut that has not left by then is decided upon anew
 _FEN_MAX = 10**9
 _AMOUNT_MAX = 10**9
 _DELIVERY_MAX_S = 30 * 86_400
@@ -102,6 +104,13 @@ class Prepaid:
         if any(hours.cover(local.time()) for hours in self.protected_hours):
             return "protected hours"
         return ""
+
+
+def forbids_cut(policy: Prepaid, room: str, now_ms: int, timezone: ZoneInfo) -> str:
+    """Why this room may not be cut from now until a cut ordered now has left; empty when it may."""
+    late_ms = now_ms + round(CUT_DEADLINE_S * 1000)
+    moments = (datetime.fromtimestamp(at_ms / 1000, timezone) for at_ms in (now_ms, late_ms))
+    return next(filter(None, (policy.protection(room, local) for local in moments)), "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

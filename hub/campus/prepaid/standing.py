@@ -29,7 +29,7 @@ from hub.plausibility import ROLLED_OVER
 from hub.presence import is_stale
 from hub.site import Site
 
-_FEW = 50  # rooms up to which they are asked for by name
+_FEW = 100  # rooms up to which they are asked for by name
 CREDIT_MONEY, CREDIT_ENERGY, FREE_ENERGY = "credit_money", "credit_energy", "free_energy"
 
 
@@ -134,7 +134,7 @@ class Standings:
         known = self._meters
         meters = known if rooms is None else {room: known[room] for room in rooms if room in known}
         view = replace(self._view, now_ms=self._clock.now_ms())
-        closed = await self._ledger.read(_closed)
+        closed = await self._ledger.read(partial(_closed, rooms=meters))
         meters = {room: group for room, group in meters.items() if room.account not in closed}
         funds, found, tariffs = await self._ledger.read(partial(_read, meters=meters, view=view))
         view = replace(view, tariffs=tariffs)
@@ -274,8 +274,10 @@ def _read(
     return _funds(connection, meters), found, tariffs
 
 
-def _closed(connection: Connection) -> frozenset[str]:
+def _closed(connection: Connection, *, rooms: Collection[Room]) -> frozenset[str]:
     query = select(accounts.c.id).where(accounts.c.kind == str(AccountKind.ROOM))
+    if len(rooms) <= _FEW:
+        query = query.where(accounts.c.id.in_([room.account for room in rooms]))
     return frozenset(connection.scalars(query.where(accounts.c.closed_ms.is_not(None))))
 
 
@@ -287,7 +289,10 @@ def _funds(connection: Connection, meters: Mapping[Room, object]) -> dict[Room, 
         .where(accounts.c.kind.in_([str(AccountKind.ROOM), str(AccountKind.HELD)]))
     )
     if len(meters) <= _FEW:
-        query = query.where(accounts.c.room.in_({room.room for room in meters}))
+        query = query.where(
+            accounts.c.building.in_({room.building for room in meters}),
+            accounts.c.room.in_({room.room for room in meters}),
+        )
     sums: dict[Room, dict[str, int]] = {}
     for row in connection.execute(query):
         room = Room(building=row.building, room=row.room, utility=Utility(row.utility))

@@ -56,6 +56,7 @@ class Counted:
     """
 
     metering: str
+    unit: Unit = Unit.WH
     mark: Mark
     begin: Mark | None = None
     end: Mark | None = None
@@ -112,7 +113,7 @@ def _item(
         level=Level.COUNTER,
         subject=counted.metering,
         finding=finding,
-        unit=Unit.WH,
+        unit=counted.unit,
         credited=charged,
         counted=advance,
         detail=detail,

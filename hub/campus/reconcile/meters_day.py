@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, select
 
 from hub import audit
-from hub.campus.accounts.accounts import Unit
+from hub.campus.accounts.accounts import Unit, Utility
 from hub.campus.accounts.prices import Tariff, read_tariff
 from hub.campus.prepaid.charge import Mark, local_day, marks_of
 from hub.campus.prepaid.metering import Metering, read_meterings
@@ -172,7 +172,7 @@ class MetersDay:
                 partial(_charges, names=[one.binding for one in group], day=self._day)
             )
             for metering in group:
-                tariff = tariffs[metering.room.building]
+                tariff = tariffs[metering.room.utility, metering.room.building]
                 item = await self._energy(metering, booked[metering.binding], tariff)
                 if item is not None:
                     found.append(item)
@@ -209,6 +209,7 @@ class MetersDay:
             end_ms = min(end_ms, metering.to_ms + 1)
         counted = Counted(
             metering=f"metering/{metering.binding}",
+            unit=metering.room.utility.unit,
             mark=metering.mark,
             begin=begin,
             end=end,
@@ -239,9 +240,11 @@ def _shown(mark: Mark | None) -> Shown | None:
     return None if mark is None else Shown(time_ms=mark.time_ms, count=mark.counter)
 
 
-def _tariffs(connection: Connection, *, meterings: Iterable[Metering]) -> dict[str, Tariff]:
-    rooms = {one.room.building: one.room.utility for one in meterings}
-    return {name: read_tariff(connection, utility, name) for name, utility in rooms.items()}
+def _tariffs(
+    connection: Connection, *, meterings: Iterable[Metering]
+) -> dict[tuple[Utility, str], Tariff]:
+    wanted = {(one.room.utility, one.room.building) for one in meterings}
+    return {key: read_tariff(connection, *key) for key in wanted}
 
 
 def _rates(tariff: Tariff, span_ms: tuple[int, int], zone: ZoneInfo) -> Rates:

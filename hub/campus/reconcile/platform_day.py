@@ -12,8 +12,9 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from hub.campus.orders import orders
+from hub.campus.orders import listing
 from hub.campus.orders.orders import Act, Order, OrderState
+from hub.campus.orders.refunds import give_back
 from hub.campus.orders.signatures import WINDOW_S
 from hub.campus.reconcile.bills import days_of, in_groups, lines_on, source_of
 from hub.campus.reconcile.compare import (
@@ -37,6 +38,7 @@ from hub.ledger import Ledger
 
 # Two clocks are at most so far apart, or the platform's notices would not be taken.
 _CARRIED_MS = WINDOW_S * 1000
+_MAY_GO_BACK = (OrderState.ACCEPTED, OrderState.REFUND_DUE)
 
 
 class PlatformDay:
@@ -79,7 +81,7 @@ class PlatformDay:
         """The orders that belong to this day, by number."""
         found: dict[str, Order] = {}
         for group in in_groups(numbers):
-            query = partial(orders.of_numbers, platform=self._platform, numbers=group)
+            query = partial(listing.of_numbers, platform=self._platform, numbers=group)
             found |= {order.number: order for order in await self._ledger.read(query)}
         for order in await self._ledger.read(self._came):
             found.setdefault(order.number, order)
@@ -88,7 +90,7 @@ class PlatformDay:
     def _came(self, connection: Connection) -> list[Order]:
         """Those that came on this day, and stand on the bill of no other."""
         span_ms = (self._day.start_ms, self._day.end_ms)
-        came = orders.received_within(connection, self._platform, span_ms)
+        came = listing.received_within(connection, self._platform, span_ms)
         billed = days_of(connection, self._platform, [order.number for order in came])
         today = self._day.name
         return [order for order in came if billed.get(order.number, today) == today]
@@ -96,11 +98,11 @@ class PlatformDay:
     async def _given_back(
         self, lines: Mapping[str, Line], known: Mapping[str, Order], now_ms: int
     ) -> dict[str, Order]:
-        """Orders whose refund was due, and which the bill shows refunded: they are now, as by its list."""
+        """Orders that the bill shows refunded, and that may be: they are now, as by its list."""
         due = [
             order
             for number, order in known.items()
-            if order.state is OrderState.REFUND_DUE
+            if order.state in _MAY_GO_BACK
             and (line := lines.get(number)) is not None
             and (line.state, line.amount_fen) == (LineState.REFUNDED, order.amount_fen)
         ]
@@ -129,7 +131,7 @@ class PlatformDay:
         }
         found: list[Item] = []
         for group in in_groups(list(named)):
-            there = orders.of_numbers(connection, self._platform, group)
+            there = listing.of_numbers(connection, self._platform, group)
             gone = set(group) - {order.number for order in there}
             found += [item for one in sorted(gone) if (item := without_order(one, named[one]))]
         return found
@@ -147,10 +149,4 @@ def _compare(
 
 
 def _refund(connection: Connection, *, due: Sequence[Order], act: Act) -> list[Order]:
-    """Those that nobody has moved meanwhile."""
-    found = []
-    for order in due:
-        now = orders.by_id(connection, order.id)
-        if now is not None and now.state is OrderState.REFUND_DUE:
-            found.append(orders.refund(connection, now, act))
-    return found
+    return [give_back(connection, order.id, act) for order in due]

@@ -114,7 +114,8 @@ class Reconciler:
             names = [platform] if platform else known
             touched = {wanted}
             if bill is not None:
-                made = read_bill(platform, wanted, bill, policies.site.timezone)
+                timezone = policies.site.timezone  # its hundred thousand lines hold nobody up
+                made = await asyncio.to_thread(read_bill, platform, wanted, bill, timezone)
                 touched |= await self._take(made, actor)
             else:
                 for name in names:

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from sqlalchemy import Connection, select
 
 from hub.campus.accounts.accounts import AccountKind
-from hub.campus.orders import orders
+from hub.campus.orders import listing
 from hub.campus.policies import Policies
 from hub.campus.prepaid.charge import local_day
 from hub.campus.reconcile import differences, runs
@@ -82,7 +82,7 @@ def _lacks_bill(last: Result, policies: Policies) -> bool:
 
 def _begin(connection: Connection, platform: str, policies: Policies) -> str:
     """The day of a platform's first order; of none, a day that never comes."""
-    first_ms = orders.first_received_ms(connection, platform)
+    first_ms = listing.first_received_ms(connection, platform)
     if first_ms is None:
         return "9999-12-31"
     return local_day(first_ms, policies.site.timezone).isoformat()

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
 from functools import partial
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from hub import audit
 from hub.campus.accounts import books
-from hub.campus.accounts.accounts import BookError, Room, Unit, quoted, revenue, room_of
+from hub.campus.accounts.accounts import (
+    BookError,
+    Room,
+    Unit,
+    closed_among,
+    quoted,
+    revenue,
+    room_of,
+)
 from hub.campus.accounts.books import Kind, Posting
 from hub.campus.accounts.desk import find_transactions, number_of
 from hub.campus.accounts.prices import MILLION, Tariff, read_tariff
+from hub.campus.life.jobs import JobKind, JobState
 from hub.campus.prepaid.charge import local_day, midnight_ms
 from hub.campus.prepaid.meters import open_rooms
 from hub.campus.prepaid.rules import Rules
@@ -31,6 +40,7 @@ from hub.inventory.ranking import use_of_rooms
 from hub.inventory.use import Use, reckon
 from hub.journal import Journal
 from hub.ledger import Ledger
+from hub.ledger.tables import room_jobs
 from hub.site import Site
 
 
@@ -108,6 +118,8 @@ class Sharing:
         self, scope: Scope, month: date, by: By, *, actor: str, accept: bool = False
     ) -> Posted:
         """Charge a month that is over to the rooms, once for ever for this place and month.
+
+        The part of a room whose people have left since the month began stays with the house.
 
         Raises BookError where a person should look first (unless `accept`), where no price holds, and
         where there is nothing to be shared; NoFeeder and StoreError.
@@ -193,7 +205,12 @@ def _post(connection: Connection, *, shared: Shared, key: str, actor: str, now_m
         share.room: Room(building=scope.building, room=share.room, utility=scope.utility)
         for share in shared.shares
     }
-    due = {share.room: share.fen for share in shared.shares if share.fen}
+    gone = _gone(connection, rooms.values(), report.spans[0].start_ms)
+    due = {
+        share.room: share.fen
+        for share in shared.shares
+        if share.fen and rooms[share.room].account not in gone
+    }
     if not due:
         raise BookError("there is nothing to be shared")
     open_rooms(connection, rooms.values(), now_ms=now_ms)
@@ -224,6 +241,18 @@ def _post(connection: Connection, *, shared: Shared, key: str, actor: str, now_m
         time_ms=now_ms,
     )
     return Posted(number=number or 0, fresh=True, fen=due)
+
+
+def _gone(connection: Connection, rooms: Collection[Room], since_ms: int) -> set[str]:
+    """Accounts of rooms whose people have left since then: theirs is settled, the next used none of it."""
+    ids = {room.account for room in rooms}
+    query = select(room_jobs.c.account).where(
+        room_jobs.c.account.in_(ids),
+        room_jobs.c.kind == str(JobKind.SETTLEMENT),
+        room_jobs.c.state == str(JobState.DONE),
+        room_jobs.c.ended_ms >= since_ms,
+    )
+    return closed_among(connection, ids) | set(connection.scalars(query))
 
 
 def _booked(connection: Connection, *, key: str) -> Posted | None:

@@ -54,7 +54,8 @@ class Facts:
     """Everything that is asked of one device; a text says why, and is empty where it does not hold.
 
     `protection` and `is_protected` are the rules' word for its room at this hour, and at any; `doubt` is
-    what makes the balance unsure, `away` why the device can be told nothing, `kept` who keeps it on.
+    what makes the balance unsure, `away` why the device can be told nothing, `kept` who keeps it on, `fault`
+    what it says of itself by which no power may come back.
     """
 
     state: SupplyState
@@ -66,6 +67,7 @@ class Facts:
     is_protected: bool = False
     kept: str = ""
     away: str = ""
+    fault: str = ""
     timetable: str = ""  # the schedule by which it is off now
     restore: Restore = Restore.ARM
     can_arm: bool = True
@@ -79,6 +81,7 @@ class Hindrance(StrEnum):
     PROTECTED = "protected"
     KEPT = "kept"
     AWAY = "away"
+    FAULT = "fault"
     CANNOT_ARM = "cannot_arm"
 
 
@@ -162,9 +165,11 @@ def _back(facts: Facts) -> Decision:
 
 def _restore(facts: Facts) -> Decision:
     """How it comes back: as the policy says after a payment; closed where only a timetable was the cause."""
-    if facts.away:
-        said = f"to be restored: {facts.away}"
-        return Decision(cause=facts.cause, reason=said, hindrance=Hindrance.AWAY)
+    reasons = ((Hindrance.AWAY, facts.away), (Hindrance.FAULT, facts.fault))
+    for hindrance, text in reasons:
+        if text:
+            said = f"to be restored: {text}"
+            return Decision(cause=facts.cause, reason=said, hindrance=hindrance)
     if facts.cause is Cause.SCHEDULE:
         return Decision(act=Act.RESTORE, cause=facts.cause, reason="its timetable is over")
     if facts.restore is Restore.CLOSE:

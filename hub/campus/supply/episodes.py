@@ -15,8 +15,9 @@ import structlog
 
 from hub.campus.alarms import Alarms
 from hub.campus.prepaid.pace import Pace
+from hub.campus.prepaid.rules import CUT_DEADLINE_S
 from hub.campus.supply.desired import Act, Cause, Decision, SupplyState
-from hub.campus.supply.facts import CUT_DEADLINE_S, View
+from hub.campus.supply.facts import View
 from hub.campus.supply.record import (
     ACTOR,
     Note,
@@ -103,6 +104,13 @@ class Episodes:
         command = self._commands.open.get(record.id)
         if command is not None and not command.recovered:  # one that may be out is only looked at
             self._commands.withdraw(record.id, decision.reason[:TEXT_MAX] or "not wanted any more")
+
+    def call_back(self, reason: str, device: str = "") -> None:
+        """The hub's own cuts, or those of one device, that have not left: they must not leave."""
+        for command in self._commands.open.values():
+            is_ours = command.record.actor == ACTOR and command.record.name == Act.CUT
+            if is_ours and device in ("", command.device.id) and not command.recovered:
+                self._commands.withdraw(command.record.id, reason[:TEXT_MAX])
 
     async def end(self, view: View, row: Supply, record: Record) -> tuple[Supply, bool]:
         """Take in how its command stands; the row then, and whether it is still under way."""

@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from hub.campus.prepaid.rules import Prepaid, Rules
+from hub.campus.prepaid.rules import Prepaid, Rules, forbids_cut
 from hub.campus.prepaid.standing import Holder, Standing
 from hub.campus.supply.desired import Facts
 from hub.campus.supply.record import Supply
 from hub.campus.supply.switches import Switch, Word
 from hub.campus.supply.timetables import Running
 from hub.registry import Registry
-
-CUT_DEADLINE_S = 30.0  # a cut that has not left by then is decided upon anew
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,11 +50,7 @@ class Policy:
 
     def protection(self, switch: Switch, now_ms: int) -> str:
         """Why its room may not be cut from now until a cut ordered now has left at the latest."""
-        prepaid, room = self.of(switch), switch.room.room
-        late_ms = now_ms + round(CUT_DEADLINE_S * 1000)
-        return prepaid.protection(room, self.local(now_ms)) or prepaid.protection(
-            room, self.local(late_ms)
-        )
+        return forbids_cut(self.of(switch), switch.room.room, now_ms, self.timezone)
 
     def timetable(self, device: str, now_ms: int) -> str:
         """The timetable by which it is off now; empty when none is."""
@@ -85,6 +79,7 @@ def facts_of(view: View, row: Supply, policy: Policy, registry: Registry) -> Fac
         is_protected=switch.room.room in prepaid.protected_rooms,
         kept=row.kept(view.now_ms),
         away=away(view, registry),
+        fault=_fault(view.word, row),
         timetable=policy.timetable(view.device, view.now_ms),
         restore=prepaid.restore,
         can_arm=switch.can_arm,
@@ -99,6 +94,13 @@ def away(view: View, registry: Registry) -> str:
     if registry.only_observes(device):
         return "its link only observes"
     return f"{device.id} is away" if registry.is_offline(device.id) else ""
+
+
+def _fault(word: Word, row: Supply) -> str:
+    """A trip that is not written down yet: no power is brought back onto it, nor tried again."""
+    counts = (word.overloads, row.overloads)
+    is_more = None not in counts and (word.overloads or 0) > (row.overloads or 0)
+    return "it has tripped" if is_more else ""
 
 
 def _doubt(standing: Standing | None) -> str:

@@ -21,6 +21,7 @@ POWER_LIMIT = "power_limit"
 TOLD_MAX = 500  # in one turn
 PAUSE_S = 120.0  # between two commands to one device
 ALARM_S = 1_800.0
+_STEP = 100
 
 _log = structlog.get_logger("supply")
 
@@ -64,24 +65,29 @@ class PowerLimits:
             if (watts := running.schedule.limit_w(local)) is not None
         }
         self._wishes = {name: wish for name, wish in self._wishes.items() if name in wanted}
-        latest = await self._journal.latest(wanted)
-        left = TOLD_MAX
-        for name, (switch, watts) in wanted.items():
-            if is_set(latest.get(name), watts):
-                self._wishes.pop(name, None)
-                self._alarms.end(_subject(name))
-            elif left and self._is_due(name, watts):
-                left -= 1
-                await self._tell(switch, watts, policy.approver(name))
+        busy = {
+            one.device.id for one in self._commands.open.values() if one.record.name == POWER_LIMIT
+        }
+        names, left = list(wanted), TOLD_MAX
+        for begin in range(0, len(names), _STEP):  # ten thousand rooms hold nobody up
+            step = names[begin : begin + _STEP]
+            latest = await self._journal.latest(step)
+            for name in step:
+                switch, watts = wanted[name]
+                if is_set(latest.get(name), watts):
+                    self._wishes.pop(name, None)
+                    self._alarms.end(_subject(name))
+                elif left and self._is_due(name, watts, is_busy=name in busy):
+                    left -= 1
+                    await self._tell(switch, watts, policy.approver(name))
 
-    def _is_due(self, name: str, watts: int) -> bool:
+    def _is_due(self, name: str, watts: int, *, is_busy: bool) -> bool:
         now_s, known = self._clock.monotonic_s(), self._wishes.get(name)
         if known is None or known.watts != watts:
             self._wishes[name] = Wish(watts=watts, since_s=now_s, told_s=now_s - PAUSE_S)
             return not self._registry.is_offline(name)
         if now_s - known.since_s > ALARM_S:
             self._alarms.say(_subject(name), f"its power limit is not {watts} W, as it should be")
-        is_busy = f"{name} {POWER_LIMIT}" in self._commands.open_on([name])
         return (
             now_s - known.told_s >= PAUSE_S and not is_busy and not self._registry.is_offline(name)
         )

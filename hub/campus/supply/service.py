@@ -33,7 +33,7 @@ from hub.campus.supply.switches import CUT, Switch, switches, word_of
 from hub.campus.supply.timetables import Timetables
 from hub.clock import Clock
 from hub.command import Hazard
-from hub.commands import Commands
+from hub.commands import CommandError, Commands
 from hub.errors import HubError, StoreDamaged, StoreError
 from hub.journal import Journal
 from hub.ledger import Ledger
@@ -44,8 +44,9 @@ from hub.site import Site
 TURN_PERIOD_S = 30.0  # between two looks at everything
 STEP_PERIOD_S = 0.5  # while a command is under way, or a restore waits for its place
 CUTS_MAX = 1_000  # by timetable under way at a time
-_ALL = "supply"
-_STEP = 500
+_ALL, _PROPOSAL = "supply", "supply proposal"
+_ANEW = "the hub began anew, and decides anew"
+_STEP = 100  # rooms in one go: nobody else waits for longer than these take
 
 _log = structlog.get_logger("supply")
 
@@ -117,6 +118,13 @@ class Supplies:
         self._looked_s = None
         self._event.set()
 
+    def call_back(self) -> None:
+        """Call back the cuts that an earlier run of the hub left waiting: they are decided upon anew.
+
+        To be called before anything is sent: somebody may have paid just before that run ended.
+        """
+        self._episodes.call_back(_ANEW)
+
     def wake(self, account: str) -> None:
         """Something has come to this account: look at its room at once."""
         room = room_of(account)
@@ -155,7 +163,7 @@ class Supplies:
             self._looked_s = now_s
         woken, self._woken = self._woken, set()
         known = self._switches  # another site may be configured meanwhile
-        some = (woken | self._busy | self._pace.ready(now_s)) & {*known}
+        some = known.keys() & (woken | self._busy | self._pace.ready(now_s))
         names = list(known) if is_whole else sorted(some)
         dues: list[Due] = []
         try:
@@ -307,8 +315,8 @@ class Supplies:
         if not view.row.wish:
             return await self._sights.take(view, self._policy), False
         row, command = await self._episodes.command(view.row)
-        if command is None:
-            return row, False
+        if command is None:  # between two tries: what tripped at the last is not tried again
+            return await self._sights.trip(replace(view, row=row), self._policy), False
         if self._is_first and row.wish is not Act.CUT and not command.state.final:
             self._pace.hold(view.switch.feeder, view.device)
         row, is_busy = await self._episodes.end(view, row, command)
@@ -325,6 +333,7 @@ class Supplies:
             after = rested(after)
         if row.batch and decision.act is not Act.CUT:
             after = replace(after, batch="", batch_ms=0)
+            self._episodes.call_back(decision.reason or "not wanted any more", row.device)
         if decision.act is Act.KEEP_CUT:
             after = replace(after, cause=decision.cause, reason=decision.reason)
             details = {"cause": str(decision.cause)}
@@ -368,12 +377,18 @@ class Supplies:
             self._alarms.say(_ALL, f"{part.waiting} cuts are due and wait for a second person")
         else:
             self._alarms.end(_ALL)
+            self._alarms.end(_PROPOSAL)
         if part.propose and self.bulk is not None:
             await self._propose(part.propose, self.bulk)
 
     async def _propose(self, dues: Sequence[Due], bulk: BulkCuts) -> None:
         devices = [due.view.device for due in dues]
-        batch = await bulk.propose(devices, f"{len(devices)} rooms are used up")
+        try:
+            batch = await bulk.propose(devices, f"{len(devices)} rooms are used up")
+        except CommandError as error:  # too much is open; the next whole turn asks again
+            self._alarms.say(_PROPOSAL, f"{len(devices)} cuts cannot be proposed: {error}")
+            return
+        self._alarms.end(_PROPOSAL)
         now_ms = self._clock.now_ms()
         for due in dues:
             try:

@@ -53,6 +53,13 @@ class Sights:
                 return await self._closed(view)
         return row
 
+    async def trip(self, view: View, policy: Policy) -> Supply:
+        """The row after a trip that its last word shows, and of nothing else; raises as `take`."""
+        seen = trips.look(view.row, view.word)
+        if seen.sight is not Sight.TRIP:
+            return view.row
+        return await self._tripped(view, seen, policy.of(view.switch).trips_max)
+
     async def _tripped(self, view: View, seen: Seen, trips_max: int) -> Supply:
         row, word = view.row, view.word
         time_ms = word.time_ms or view.now_ms
@@ -60,7 +67,9 @@ class Sights:
         number = row.trips + seen.trips
         overloads = row.overloads if word.overloads is None else word.overloads
         after = replace(row, account=view.switch.room.account, trips=number, overloads=overloads)
-        if word.closed is False and row.state is SupplyState.ON:
+        # A lock, and a person's cut, keep it off harder. A trip just before a cut is a trip.
+        is_kept_off = row.state is SupplyState.CUT and row.cause in (Cause.LOCK, Cause.PERSON)
+        if word.closed is False and not is_kept_off:
             after = moved(after, SupplyState.TRIPPED, Cause.NONE, seen.kind, time_ms)
         trip = Trip(
             id=self._clock.new_id(),

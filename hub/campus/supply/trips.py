@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from sqlalchemy import Connection, insert, select
 
-from hub.campus.supply.desired import SupplyState
+from hub.campus.supply.desired import Act, SupplyState
 from hub.campus.supply.record import Supply
 from hub.campus.supply.switches import OVERLOADS, Word
 from hub.journal import Journal
@@ -47,9 +47,11 @@ def look(row: Supply, word: Word) -> Seen:
         rose = word.overloads - row.overloads
     if rose:
         return Seen(sight=Sight.TRIP, kind=OVERLOADS, trips=rose)
+    # A restore that did nothing, on a device that says it tripped: it did so as it closed.
+    is_retry = row.wish in (Act.RESTORE, Act.ARM) and row.tries > 1
+    if is_new and not word.closed and word.flag and (is_retry or row.state is SupplyState.ON):
+        return Seen(sight=Sight.TRIP, kind=word.flag, trips=1)
     if is_new and not word.closed and row.state is SupplyState.ON:
-        if word.flag:
-            return Seen(sight=Sight.TRIP, kind=word.flag, trips=1)
         return Seen(sight=Sight.OPEN)
     if is_new and word.closed and row.state is not SupplyState.ON:
         return Seen(sight=Sight.CLOSED)
