@@ -17,6 +17,7 @@ from hub.campus.batches.scope import Scope
 from hub.campus.prepaid.meters import open_rooms
 from hub.campus.prepaid.pacing import Pacing
 from hub.clock import VirtualClock
+from hub.profile import Profile
 from tests.batch_bench import ANN, OPEN_HOUSE, DyingLedger, Office, dorm, office
 from tests.command_bench import Site
 from tests.virtual_loop import run_virtual
@@ -35,6 +36,19 @@ async def free(made: Office) -> list[int]:
     ]
 
 
+def charged(folder: Path) -> Site:
+    """Rooms whose credit the hub holds: their meters take none."""
+    site = dorm(folder)
+    devices = [replace(one, profile=without_credit(one.profile)) for one in site.links[0].devices]
+    site.links = [replace(site.links[0], devices=tuple(devices))]
+    return site
+
+
+def without_credit(profile: Profile) -> Profile:
+    commands = {name: spec for name, spec in profile.commands.items() if name != "credit"}
+    return replace(profile, commands=commands)
+
+
 async def opened(made: Office, rooms: list[Room] = ROOMS) -> None:
     await made.hub.ledger.run(lambda c: open_rooms(c, rooms, now_ms=1))
 
@@ -43,7 +57,7 @@ def test_free_energy_is_given_once_to_each_room_that_pays(tmp_path: Path) -> Non
     policy = replace(OPEN_HOUSE, unbilled_rooms=frozenset({"102"}))
 
     async def main() -> None:
-        async with office(dorm(tmp_path), policy) as made:
+        async with office(charged(tmp_path), policy) as made:
             await opened(made, ROOMS[:5])
             batch = await made.until(await made.submit("allowance", **GIFT))
             assert await free(made) == [3_000, 0, 3_000, 3_000, 3_000, 0]
@@ -68,7 +82,7 @@ def test_free_energy_is_given_once_to_each_room_that_pays(tmp_path: Path) -> Non
 
 def test_a_room_that_stopped_paying_meanwhile_is_given_nothing(tmp_path: Path) -> None:
     async def main() -> None:
-        async with office(dorm(tmp_path)) as made:
+        async with office(charged(tmp_path)) as made:
             await opened(made)
             batch = await made.submit("allowance", **GIFT)
             made.go_by(replace(OPEN_HOUSE, unbilled_rooms=frozenset({"101"})))
@@ -81,7 +95,7 @@ def test_a_room_that_stopped_paying_meanwhile_is_given_nothing(tmp_path: Path) -
 @pytest.mark.parametrize("done", [False, True], ids=["undone", "done"])
 @pytest.mark.parametrize("works", range(1, 6))
 def test_a_kill_at_any_step_gives_nobody_twice(tmp_path: Path, works: int, done: bool) -> None:
-    site = dorm(tmp_path)
+    site = charged(tmp_path)
 
     async def main() -> None:
         async with office(site, through=lambda one: DyingLedger(one, works, done=done)) as made:
