@@ -149,8 +149,10 @@ def _unsettled(connection: Connection, town: Town, purses: Mapping[str, Purse]) 
     """Whoever left is paid what his room had, or owes it; whoever moved has moved."""
     for life in town.lives:
         at_ms = booked_ms(connection, life.key)
-        if at_ms is None:
-            yield f"nothing was booked for {life.key} of {life.account}"
+        if at_ms is None:  # which is right where there was nothing
+            fen, free_wh = purses[life.account].left(life.asked_ms)
+            if fen or (free_wh and not life.other):
+                yield f"nothing was booked for {life.key} of {life.account}"
         elif not life.other:
             job = life.key.partition("/")[2]
             left_fen = purses[life.account].left(at_ms)[0]

@@ -162,7 +162,7 @@ def once(sound: Sequence[Said]) -> list[Said]:
 def given_ms_of(connection: Connection, account: str) -> dict[str, int]:
     """When the hub gave this room its allowances, by month."""
     query = text("SELECT cause, time_ms FROM transactions WHERE key = 'allowance/' || cause || :of")
-    return dict(connection.execute(query, {"of": f"/{account}"}).tuples().all())
+    return {month: at_ms for month, at_ms in connection.execute(query, {"of": f"/{account}"})}
 
 
 def is_charged(home: Household) -> bool:

@@ -49,7 +49,9 @@ class Staff:
             leaving = Leaving(room=home.room, cut=True, reason="graduated")
             hub = await self.town.until_hub()
             job = await hub.campus.office.life.settle(leaving, "finance")
-            self.town.lives.append(Life(key=job.key, account=home.room.account))
+            self.town.lives.append(
+                Life(key=job.key, asked_ms=job.opened_ms, account=home.room.account)
+            )
 
     async def _desk(self) -> None:
         """Looks at meters: for the hub, when it does not know what became of a credit, and after trips."""
@@ -125,7 +127,13 @@ class Staff:
         hub = await self.town.until_hub()
         moving = Moving(room=home.room, other=other.room, swap=swap, reason="moved")
         job = await hub.campus.office.life.transfer(moving, "finance")
-        life = Life(key=job.key, account=home.room.account, other=other.room.account, swap=swap)
+        life = Life(
+            key=job.key,
+            asked_ms=job.opened_ms,
+            account=home.room.account,
+            other=other.room.account,
+            swap=swap,
+        )
         self.town.lives.append(life)
 
     def _hub_held(self) -> list[Household]:

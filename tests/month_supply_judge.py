@@ -152,9 +152,8 @@ def _closed_after_trip(town: Town, meter: DormMeter) -> Iterator[str]:
 def _unwritten(connection: Connection, meter: DormMeter) -> Iterator[str]:
     """Whatever the hub did to a supply stands in its audit, and nothing else does."""
     query = text("SELECT action, count(*) FROM audit WHERE subject = :of GROUP BY action")
-    written: dict[str, int] = dict(
-        connection.execute(query, {"of": f"supply/{meter.id}"}).tuples().all()
-    )
+    rows = connection.execute(query, {"of": f"supply/{meter.id}"})
+    written: dict[str, int] = {action: number for action, number in rows}
     cuts = sum(deed is Deed.CUT for _, _, deed in meter.off_periods(10**15))
     if written.get("cut", 0) < cuts:
         yield f"{meter.id} was cut {cuts} times, the audit has {written}"

@@ -99,6 +99,7 @@ class Life:
     """Somebody left a room, or moved with what he had to an `other` one; `key` is the hub's for it."""
 
     key: str
+    asked_ms: int
     account: str
     other: str = ""
     swap: bool = False
