@@ -266,6 +266,18 @@ def room_place(building: str, room: str) -> str:
     return f"{_quoted(building)}/{_quoted(room)}"
 
 
+def end_room_keys(connection: Connection, building: str, room: str, actor: str, now_ms: int) -> int:
+    """End every key of this room, for who had them has left; how many. In the caller's transaction.
+
+    One that is in use ends within the second for which a good key is believed.
+    """
+    place = room_place(building, room)
+    wanted = (api_keys.c.role == str(Role.ROOM)) & (api_keys.c.place == place)
+    query = select(api_keys.c.id).where(wanted & api_keys.c.revoked_ms.is_(None))
+    names = list(connection.scalars(query))
+    return sum(_revoke(connection, name, actor, now_ms) for name in names)
+
+
 def room_of_place(place: str) -> tuple[str, str] | None:
     """The building and room of such a place; None for what is none, or is not written as it must be."""
     names = tuple(_unquoted(name) for name in place.split("/"))

@@ -11,9 +11,11 @@ import pytest
 
 from hub.api.quota import BURST, Quota
 from hub.auth import BadPlace, Caller, Role, room_of_place, room_place
+from hub.campus.accounts import accounts
 from hub.inventory.use import By
 from tests.alert_site import Watched, watched
 from tests.api_site import ApiSite, api_site
+from tests.campus_house import ROOM
 
 
 class Home:
@@ -185,3 +187,25 @@ def test_no_name_with_a_slash_opens_another_room_or_a_building() -> None:
     assert [caller.covers(name) for name in ("B1", "B1/101", tricky, "*")] == [False] * 4
     staff = Caller(id="k", name="k", role=Role.VIEWER, place="B1/101")
     assert staff.room is None
+
+
+async def test_a_room_reads_nothing_of_who_lived_there_before(home: Home) -> None:
+    house = home.site.house
+    await home.site.hear(100)
+    house.clock.advance(600)
+    await home.site.hear(350)
+    await house.ledger.run(lambda connection: accounts.ensure(connection, ROOM.account, now_ms=0))
+    await house.ledger.run(
+        lambda connection: accounts.close(connection, ROOM.account, now_ms=house.clock.now_ms())
+    )
+    house.clock.advance(60)
+    await house.ledger.run(
+        lambda connection: accounts.reopen(connection, ROOM.account, now_ms=house.clock.now_ms())
+    )
+    house.clock.advance(600)
+    await home.site.hear(420)
+    async with home.api.client("101") as client:
+        said = (await client.get("/v1/room/use?by=hour")).json()
+        before = await client.get(f"/v1/room/use?until_ms={house.clock.now_ms() - 700_000}")
+    assert said["used"] == 70
+    assert before.status_code == 422

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from argon2 import PasswordHasher
 from sqlalchemy import Connection
 
 from hub import Reading, audit
+from hub.auth import Keys, Role, room_place
 from hub.campus.accounts import books
 from hub.campus.accounts.accounts import BookError, Room, Unit, Utility, debt, platform, revenue
 from hub.campus.life.jobs import JobError, JobState, NoSuchRoom
@@ -25,6 +27,7 @@ from tests.room_office import ACREL, Office, open_office
 
 ALL_STEPS = ["opened", "orders", "read", "charged", "settled", "closed"]
 ALLOWED = "[prepaid]\nallowance_wh = 1000\ncharge_step_fen = 500\n"
+QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 @pytest.fixture
@@ -68,6 +71,23 @@ async def test_what_is_left_becomes_a_payout_and_the_room_takes_nothing_more(
             )
         )
     assert await office.is_right()
+
+
+async def test_the_keys_of_a_room_end_with_who_had_them(office: Office) -> None:
+    keys = Keys(office.house.ledger, office.house.clock, QUICK)
+    theirs, next_door = [
+        await keys.add(name="script", role=Role.ROOM, actor="t", place=room_place("B1", name))
+        for name in ("101", "102")
+    ]
+    await office.used(1_000)
+    job = await office.settle()
+    await office.house.read(1_000)
+    assert await keys.check(theirs) is not None
+    await office.turn()
+    office.house.clock.advance(2)
+    assert (await office.job(job)).state is JobState.DONE
+    assert await keys.check(theirs) is None
+    assert await keys.check(next_door) is not None
 
 
 async def test_what_is_owed_becomes_a_debt_and_an_allowance_lapses(tmp_path: Path) -> None:

@@ -69,6 +69,12 @@ def test_what_tripped_or_is_locked_or_was_opened_by_a_hand_is_never_restored(fac
 
 
 @given(FACTS)
+def test_power_never_comes_back_by_itself_to_a_room_that_was_left_in_arrears(facts: Facts) -> None:
+    left = replace(facts, state=SupplyState.CUT, cause=Cause.ARREARS, is_closed=True)
+    assert decide(left).act not in BACK
+
+
+@given(FACTS)
 def test_where_the_policy_says_arm_only_a_timetable_closes(facts: Facts) -> None:
     decision = decide(replace(facts, restore=Restore.ARM))
     assert decision.act is not Act.RESTORE or facts.cause is Cause.SCHEDULE

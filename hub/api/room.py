@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
@@ -14,7 +15,7 @@ from hub.api.problems import NOT_ALLOWED, FieldProblem, Problem
 from hub.api.rights import Who, allow
 from hub.api.shapes import Asked, Given, Shown, TimeMs
 from hub.auth import Caller, Role
-from hub.campus.accounts.accounts import Unit, Utility
+from hub.campus.accounts.accounts import Room, Unit, Utility, opened_ms
 from hub.campus.alerts.kinds import Kind
 from hub.campus.alerts.rooms import RoomState
 from hub.campus.alerts.rows import DESK_SIDE, ROOM_SIDE
@@ -130,6 +131,9 @@ async def get_room_use(
     usual_ms, most_ms = _SPANS_MS[by]
     until_ms = now_ms if asked.until_ms is None else min(now_ms, asked.until_ms)
     since_ms = max(0, until_ms - usual_ms) if asked.since_ms is None else asked.since_ms
+    account = Room(building=building, room=room, utility=asked.utility).account
+    opened = await parts.ledger.read(partial(opened_ms, account=account))
+    since_ms = max(since_ms, opened or 0)  # what others used before is not theirs to know
     if not since_ms < until_ms <= since_ms + most_ms:
         reason = f"must lie before until_ms and now, at most {most_ms // DAY_MS} days"
         wrong = FieldProblem(field="query.since_ms", reason=reason)

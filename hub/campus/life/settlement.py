@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, func, select
 
+from hub.auth import end_room_keys
 from hub.campus.accounts import accounts, books
 from hub.campus.accounts.accounts import Room, Unit
 from hub.campus.accounts.books import Kind, Posting, transfer
@@ -82,6 +83,7 @@ def settle(connection: Connection, job: Job, now_ms: int) -> Job | str:
     )
     drop_rests(connection, room)
     accounts.close(connection, room.account, now_ms=now_ms)
+    end_room_keys(connection, room.building, room.room, actor, now_ms)
     state = JobState.OPEN if job.cut else JobState.DONE
     closed = Note(name=StepName.CLOSED, actor=actor, now_ms=now_ms)
     return note(connection, job, closed, state=state)

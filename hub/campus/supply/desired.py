@@ -69,6 +69,7 @@ class Facts:
     away: str = ""
     fault: str = ""
     timetable: str = ""  # the schedule by which it is off now
+    is_closed: bool = False  # nobody lives there: no power comes back by itself
     restore: Restore = Restore.ARM
     can_arm: bool = True
 
@@ -96,6 +97,7 @@ class Decision:
 
 
 ARREARS = "used up"
+CLOSED = "its account is closed"
 UNARMED = "its product cannot be armed, and the policy says arm: a person must close it"
 
 
@@ -160,6 +162,8 @@ def _back(facts: Facts) -> Decision:
         return Decision(reason=off.reason)
     if facts.cause is Cause.ARREARS and facts.is_used_up and not (facts.is_protected or facts.kept):
         return Decision(reason=ARREARS)  # a protected hour forbids a cut; it restores none
+    if facts.cause is Cause.ARREARS and facts.is_closed:
+        return Decision(reason=CLOSED)
     return _restore(facts)
 
 

@@ -81,6 +81,7 @@ def facts_of(view: View, row: Supply, policy: Policy, registry: Registry) -> Fac
         away=away(view, registry),
         fault=_fault(view.word, row),
         timetable=policy.timetable(view.device, view.now_ms),
+        is_closed=standing is None and prepaid.charges(switch.room.room),
         restore=prepaid.restore,
         can_arm=switch.can_arm,
     )
