@@ -14,7 +14,7 @@ from tests.month_reckoning import Purse, is_charged
 from tests.month_town import PROTECTED, Town
 
 RESTORED_WITHIN_MS = 60_000
-_LOST_WITHIN_MS = 1_200_000  # where an answer or a hub was lost meanwhile
+_LOST_WITHIN_MS = 1_200_000  # and two readings, where an answer or a hub was lost meanwhile
 _NIGHT = time(22, 30), time(7)
 _PER_S = 5
 _TRIPS_MAX = 3
@@ -125,7 +125,7 @@ def _not_restored(
             if e.deed is Deed.LOST
         )
         if hindered or any(_is_dead(town, at) for at in range(since_ms, until_ms, 1_000)):
-            until_ms = since_ms + _LOST_WITHIN_MS
+            until_ms = since_ms + _LOST_WITHIN_MS + 2_000 * town.plan.period_s
         if not back or back[0] > until_ms:
             late_s = (back[0] - since_ms) / 1000 if back else None
             yield f"{meter.id} was paid at {_clock(since_ms)} and came back after {late_s} s"
