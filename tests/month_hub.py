@@ -93,7 +93,8 @@ class MonthDriver:
             if meter.is_away(now_ms):
                 host.missed(name, "timeout")
                 continue
-            sound = self._faults() >= _SPOILT
+            # A first word that cannot be is a person's to put right; every other the hub knows by itself.
+            sound = not meter.said or self._faults() >= _SPOILT
             values = dict(meter.show(now_ms))
             said.append((meter, int(values["energy_import"]), sound))
             if not sound:

@@ -139,6 +139,10 @@ def _closed_after_trip(town: Town, meter: DormMeter) -> Iterator[str]:
             tripped = entry
         elif entry.deed is Deed.PRESSED:
             tripped = None
+        elif entry.deed is Deed.CUT and tripped is not None:
+            since, until = tripped.time_ms, entry.time_ms
+            # Cut before the meter had said a word since: from then on it is open for the cut.
+            tripped = tripped if any(since < one.time_ms < until for one in meter.said) else None
         elif entry.deed in _BY_HUB and tripped is not None and not meter.rate:
             told = any(
                 device == meter.id and tripped.time_ms < at_ms <= entry.time_ms

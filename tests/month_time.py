@@ -20,6 +20,7 @@ from tests.virtual_loop import InlineExecutor, VirtualSelector
 
 Result = TypeVar("Result")
 _THREAD_S = 5.0
+_BREATH_S = 0.2  # a pause up to this is a breath in the midst of work, not a look in vain
 
 
 class MonthSelector(VirtualSelector):
@@ -71,6 +72,13 @@ class MonthClock(VirtualClock):
         super().__init__(start_ms=start_ms, seed=seed, loop=loop)
         self._virtual = loop.virtual
         self._virtual.stride_s = stride_s
+
+    async def sleep(self, seconds: float) -> None:
+        """Pause; a breath takes no stride."""
+        if 0 < seconds <= _BREATH_S:
+            await self.exactly(seconds)
+        else:
+            await super().sleep(seconds)
 
     @property
     def is_awake(self) -> bool:
