@@ -277,6 +277,7 @@ class DormHub:
         self.clock = dorm.clock
         self.alarms = Alarms(self.clock)
         self._bulk = bulk
+        self.asked: list[str] = []
         self.drivers: dict[str, ScriptedDriver] = {}
         self.ingest = Ingest(
             store=PatientStore(journal),
@@ -341,6 +342,7 @@ class DormHub:
             alarms=self.alarms,
             pace=self.pace,
             bulk=self._bulk,
+            refresh=lambda _link, device: self.asked.append(device),
         )
         self.delivery = Delivery(
             ledger=self.ledger,

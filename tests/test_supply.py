@@ -264,6 +264,7 @@ def test_what_ended_unknown_is_an_alarm_until_a_reading_shows_it(tmp_path: Path)
         await hub.give(-1_000)
         await hub.until(lambda: "unknown" in hub.said("supply/m-101"), timeout_s=300)
         assert machine.effects
+        await hub.until(lambda: "m-101" in hub.asked, timeout_s=1)
         machine.is_mute = False
         await hub.clock.sleep(LONG_S)
         assert (await hub.row()).state is SupplyState.CUT

@@ -97,6 +97,7 @@ class Campus:
             alarms=alarms,
             pace=pace,
             bulk=self.batches,
+            refresh=refresh,
         )
         self.batches.heed(self.supplies)
         self.supplies.call_back()

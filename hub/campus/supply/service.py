@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from zoneinfo import ZoneInfo
@@ -75,6 +75,7 @@ class Supplies:
         alarms: Alarms,
         pace: Pace,
         bulk: BulkCuts | None = None,
+        refresh: Callable[[str, str], None] = lambda _link, _device: None,
     ) -> None:
         self._ledger = ledger
         self._journal = journal
@@ -85,6 +86,7 @@ class Supplies:
         self._alarms = alarms
         self.bulk = bulk
         self._pace = pace
+        self._refresh = refresh
         self._episodes = Episodes(
             ledger=ledger, clock=clock, commands=commands, alarms=alarms, pace=self._pace
         )
@@ -297,8 +299,10 @@ class Supplies:
         self._why[view.device] = decision
         self._busy.discard(view.device)
         if is_busy:
-            if row.command in self._commands.open:  # else only a reading, or a person, ends it
+            if row.command in self._commands.open:
                 self._busy.add(view.device)
+            else:  # only a reading, or a person, ends it: have it read soon
+                self._refresh(view.switch.device.link, view.device)
             return None
         row = await self._settle(row, decision)
         self._remind(view, decision)
