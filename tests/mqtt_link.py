@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager, suppress
 import aiomqtt
 
 from drivers.mqtt.driver import open_driver
-from hub import Device, Host, Link, load_profiles
+from hub import Device, Host, Link, SystemClock, load_profiles
 from tests.recording_host import RecordingHost
 from tests.servers import Server
 
 PROFILES = load_profiles()
-T0_S = 1_795_368_000
+T0_S = SystemClock().now_ms() // 1_000 - 3_600  # a time that a device may tell, whatever day it is
 
 
 def device(name: str, profile: str = "generic_meter", address: str = "") -> Device:
