@@ -176,6 +176,11 @@ class Site:
             self._clock = JumpingClock(VirtualClock(start_ms=self._start_ms, loop=loop))
         return self._clock
 
+    def later(self, seconds: int) -> None:
+        """The next loop's runs begin this much after the first loop's began."""
+        self._start_ms += seconds * 1000
+        self._clock = None
+
     @asynccontextmanager
     async def hub(
         self, through: Callable[[Ledger], Ledger] = lambda ledger: ledger

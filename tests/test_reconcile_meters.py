@@ -8,9 +8,11 @@ from pathlib import Path
 from sqlalchemy import update
 
 from hub import Reading
+from hub.campus.orders import listing
 from hub.campus.orders.orders import OrderState
 from hub.campus.reconcile.results import Finding, Level
 from hub.command import State
+from hub.commands import Resolution
 from hub.ledger import tables
 from tests.command_bench import order as wish
 from tests.reconcile_town import DAY, METER, MIDNIGHT_MS, NIGHT_MS, PAY, Street, Town, said
@@ -101,18 +103,33 @@ def test_an_order_whose_two_commands_are_both_done_is_a_double_effect(tmp_path: 
     assert said(found[""]) == {(COUNTER, F.EQUAL): (1, 1000)}  # the meter says so too
 
 
-def test_a_credit_of_which_nobody_knows_is_unknown(tmp_path: Path) -> None:
+def test_a_credit_of_which_nobody_knows_is_unknown_until_a_person_says(tmp_path: Path) -> None:
     town = Town(tmp_path)
     town.meter.script = [B.COUNTS]  # counted, and no money came on: nobody knows
 
     async def scene(street: Street) -> None:
         order = await street.bought()
         assert order.state is OrderState.UNKNOWN
+        money = int(town.meter.state["credit_money"])
+        town.meter.state["credit_money"] = money + 500  # its money, after all
+
+    async def resolve(street: Street) -> None:
+        (order,) = await street.hub.ledger.read(
+            lambda one: listing.in_states(one, [OrderState.UNKNOWN])
+        )
+        await street.delivery.resolve(order, "key/ann", Resolution.DONE, "the meter shows it")
 
     town.play(scene)
     found = town.night()
     assert said(found[PAY])[DEVICE, F.UNKNOWN] == (1, 500)
     assert said(found[""])[COUNTER, F.UNKNOWN] == (1, 0)
+    town.bench.later(17 * 3600)
+    town.play(resolve)
+    found = town.night(at_ms=NIGHT_MS + 3_600_000)
+    assert len(town.meter.effects) == 1
+    assert said(found[PAY])[DEVICE, F.EQUAL] == (1, 500)
+    assert said(found[""]) == {(COUNTER, F.EQUAL): (1, 500)}
+    assert town.differences == []
 
 
 def test_a_credit_that_staff_gave_is_an_entry_of_its_own(tmp_path: Path) -> None:
