@@ -37,7 +37,7 @@ async def serving(dorm: Dorm) -> AsyncIterator[tuple[DormHub, Batches]]:
         )
         batches.configure(dorm.site, hub.policies.rules)
         batches.heed(hub.supplies)
-        hub.supplies.bulk = batches
+        hub.supplies.telling.bulk = batches
         task = asyncio.create_task(batches.run(), name="batches")
         try:
             yield hub, batches

@@ -21,20 +21,21 @@ from hub.campus.prepaid.pace import Pace
 from hub.campus.prepaid.rules import Rules
 from hub.campus.prepaid.standing import Standings
 from hub.campus.supply import record
-from hub.campus.supply.bulk import BulkCuts, share
-from hub.campus.supply.desired import Act, Cause, Decision, Hindrance, SupplyState, decide
+from hub.campus.supply.bulk import BulkCuts
+from hub.campus.supply.desired import Act, Decision, Hindrance, SupplyState, decide
 from hub.campus.supply.episodes import Due, Episodes
 from hub.campus.supply.facts import Policy, View, facts_of
 from hub.campus.supply.limits import PowerLimits
 from hub.campus.supply.record import Note, Supply, SupplyMoved, rested
 from hub.campus.supply.schedules import Schedule
 from hub.campus.supply.sights import Sights
-from hub.campus.supply.switches import CUT, Switch, switches, word_of
+from hub.campus.supply.switches import Switch, switches, word_of
+from hub.campus.supply.telling import Telling
 from hub.campus.supply.timetables import Timetables
 from hub.clock import Clock
 from hub.command import Hazard
-from hub.commands import CommandError, Commands
-from hub.errors import HubError, StoreDamaged, StoreError
+from hub.commands import Commands
+from hub.errors import HubError, StoreDamaged
 from hub.journal import Journal
 from hub.ledger import Ledger
 from hub.model import Reading
@@ -43,8 +44,6 @@ from hub.site import Site
 
 TURN_PERIOD_S = 30.0  # between two looks at everything
 STEP_PERIOD_S = 0.5  # while a command is under way, or a restore waits for its place
-CUTS_MAX = 1_000  # by timetable under way at a time
-_ALL, _PROPOSAL = "supply", "supply proposal"
 _ANEW = "the hub began anew, and decides anew"
 _STEP = 100  # rooms in one go: nobody else waits for longer than these take
 
@@ -84,11 +83,18 @@ class Supplies:
         self._registry = registry
         self._standings = standings
         self._alarms = alarms
-        self.bulk = bulk
         self._pace = pace
         self._refresh = refresh
         self._episodes = Episodes(
-            ledger=ledger, clock=clock, commands=commands, alarms=alarms, pace=self._pace
+            ledger=ledger, clock=clock, commands=commands, alarms=alarms, pace=pace
+        )
+        self.telling = Telling(
+            episodes=self._episodes,
+            commands=commands,
+            clock=clock,
+            alarms=alarms,
+            pace=pace,
+            bulk=bulk,
         )
         self._sights = Sights(
             ledger=ledger, journal=journal, clock=clock, commands=commands, alarms=alarms
@@ -100,8 +106,6 @@ class Supplies:
         self._switches: dict[str, Switch] = {}
         self._rooms: dict[Room, list[str]] = {}
         self._policy = Policy(timezone=ZoneInfo("UTC"))
-        self._woken: set[str] = set()
-        self._busy: set[str] = set()  # something is under way, or waits for its moment
         self._said: dict[str, object] = {}
         self._why: dict[str, Decision] = {}
         self._event = asyncio.Event()
@@ -163,9 +167,9 @@ class Supplies:
             running = await self.timetables.running(self._switches.values())
             self._policy = replace(self._policy, running=running)
             self._looked_s = now_s
-        woken, self._woken = self._woken, set()
+        woken, self.telling.woken = self.telling.woken, set()
         known = self._switches  # another site may be configured meanwhile
-        some = known.keys() & (woken | self._busy | self._pace.ready(now_s))
+        some = known.keys() & (woken | self.telling.busy | self._pace.ready(now_s))
         names = list(known) if is_whole else sorted(some)
         dues: list[Due] = []
         try:
@@ -174,12 +178,11 @@ class Supplies:
             self._is_first = False
             for name in names:  # who still waits for a place stands in line anew
                 self._pace.step_out(known[name].feeder, name)
-            await self._restore([due for due in dues if due.decision.act is not Act.CUT])
-            await self._cut([due for due in dues if due.decision.act is Act.CUT], is_whole=is_whole)
+            await self.telling.tell(dues, self._policy, is_whole=is_whole)
             if is_whole:
                 await self._limits.turn(self._switches.values(), self._policy)
         except HubError:
-            self._woken |= woken
+            self.telling.woken |= woken
             raise
 
     async def all(self, building: str = "") -> list[Shown]:
@@ -246,13 +249,15 @@ class Supplies:
         return Shown(switch=switch, row=row, why=why)
 
     def _wake(self, devices: Iterable[str]) -> None:
-        self._woken.update(devices)
+        self.telling.woken.update(devices)
         self._event.set()
 
     async def _rest(self) -> None:
         now_s = self._clock.monotonic_s()
         left_s = TURN_PERIOD_S - (now_s - (self._looked_s or now_s))
-        wait_s = min(STEP_PERIOD_S, left_s) if self._busy or self._pace.is_waited_for else left_s
+        wait_s = (
+            min(STEP_PERIOD_S, left_s) if self.telling.busy or self._pace.is_waited_for else left_s
+        )
         try:
             async with asyncio.timeout(max(0.01, wait_s)):
                 await self._event.wait()
@@ -269,7 +274,7 @@ class Supplies:
         try:
             return await self._step(view)
         except SupplyMoved:
-            self._woken.add(view.device)
+            self.telling.woken.add(view.device)
         except StoreDamaged:
             raise
         except HubError as error:  # the others go on; this one is looked at in the next whole turn
@@ -297,10 +302,10 @@ class Supplies:
         row, is_busy = await self._follow(view)
         decision = decide(facts_of(view, row, self._policy, self._registry))
         self._why[view.device] = decision
-        self._busy.discard(view.device)
+        self.telling.busy.discard(view.device)
         if is_busy:
             if row.command in self._commands.open:
-                self._busy.add(view.device)
+                self.telling.busy.add(view.device)
             else:  # only a reading, or a person, ends it: have it read soon
                 self._refresh(view.switch.device.link, view.device)
             return None
@@ -310,7 +315,7 @@ class Supplies:
             return None
         if view.now_ms < row.retry_ms:
             if row.wish:
-                self._busy.add(view.device)
+                self.telling.busy.add(view.device)
             return None
         return Due(view=view, row=row, decision=decision)
 
@@ -347,76 +352,3 @@ class Supplies:
     def _remind(self, view: View, decision: Decision) -> None:
         if decision.hindrance is Hindrance.CANNOT_ARM:
             self._alarms.say(f"supply/{view.device}", decision.reason)
-
-    async def _restore(self, dues: Sequence[Due]) -> None:
-        """So many as their feeders let now; the others stand in line."""
-        now_s, going = self._clock.monotonic_s(), []
-        for due in dues:
-            feeder, limit = due.view.switch.feeder, self._policy.of(due.view.switch).restores_per_s
-            if self._pace.take(feeder, due.view.device, limit, now_s):
-                going.append(due)
-        made = await self._make(going)
-        for due in going:
-            if due.view.device not in made:
-                self._pace.leave(due.view.switch.feeder, due.view.device, now_s)
-
-    async def _cut(self, dues: Sequence[Due], *, is_whole: bool) -> None:
-        """Cut by timetable what its approver has let; of the others a few, or ask for many."""
-        timed = [due for due in dues if due.decision.cause is Cause.SCHEDULE]
-        await self._make(timed[:CUTS_MAX])
-        others = [due for due in dues if due.decision.cause is not Cause.SCHEDULE]
-        if not is_whole:  # how many are due together is known of a whole turn only
-            return
-        proposals = {due.row.batch for due in others if due.row.batch}
-        is_open = {batch for batch in proposals if self.bulk and await self.bulk.is_open(batch)}
-        wishes = [(due.view.device, CUT) for due in others]
-        part = share(
-            others,
-            is_open,
-            is_too_much=self._commands.needs_second_person(wishes),
-            now_ms=self._clock.now_ms(),
-        )
-        await self._make(part.now)
-        if part.waiting:
-            self._alarms.say(_ALL, f"{part.waiting} cuts are due and wait for a second person")
-        else:
-            self._alarms.end(_ALL)
-            self._alarms.end(_PROPOSAL)
-        if part.propose and self.bulk is not None:
-            await self._propose(part.propose, self.bulk)
-
-    async def _propose(self, dues: Sequence[Due], bulk: BulkCuts) -> None:
-        devices = [due.view.device for due in dues]
-        try:
-            batch = await bulk.propose(devices, f"{len(devices)} rooms are used up")
-        except CommandError as error:  # too much is open; the next whole turn asks again
-            self._alarms.say(_PROPOSAL, f"{len(devices)} cuts cannot be proposed: {error}")
-            return
-        self._alarms.end(_PROPOSAL)
-        now_ms = self._clock.now_ms()
-        for due in dues:
-            try:
-                account = due.view.switch.room.account
-                noted = replace(due.row, account=account, batch=batch, batch_ms=now_ms)
-                await self._episodes.keep(due.row, noted)
-            except SupplyMoved:
-                self._woken.add(due.view.device)
-
-    async def _make(self, dues: Sequence[Due]) -> set[str]:
-        """Have these told; the devices of which there is a command now."""
-        made = await asyncio.gather(*(self._tell(due) for due in dues))
-        return {due.view.device for due, is_made in zip(dues, made, strict=True) if is_made}
-
-    async def _tell(self, due: Due) -> bool:
-        """Have it told; one that cannot be written down now is looked at again."""
-        self._busy.add(due.view.device)
-        is_timed = due.decision.act is Act.CUT and due.decision.cause is Cause.SCHEDULE
-        approver = self._policy.approver(due.view.device) if is_timed else ""
-        try:
-            return await self._episodes.make(due, approver=approver)
-        except StoreDamaged:
-            raise
-        except (StoreError, SupplyMoved) as error:
-            _log.warning("a supply waits", device=due.view.device, reason=str(error))
-            self._woken.add(due.view.device)
-            return False
