@@ -84,7 +84,8 @@ async def test_a_bill_larger_than_other_bodies_is_taken(office: Office) -> None:
     ("body", "said"),
     [
         ({"day": "2026-11-23"}, "2026-11-23 is not over"),
-        ({"day": "2026-02-30"}, "2026-02-30 is no day"),
+        ({"day": "9999-12-31"}, "9999-12-31 is not over"),
+        ({"day": "0001-01-01"}, "nothing was paid on 0001-01-01; write a day from 2000-01-01 on"),
         ({"day": DAY, "platform": "other"}, "no platform 'other'; known: campus-pay, gateway"),
         ({"day": DAY, "bill": "x"}, "a bill is of one platform; name it"),
         ({"day": DAY, "platform": "gateway", "bill": "x"}, "line 1: the headers are 'x'"),
@@ -99,3 +100,10 @@ async def test_what_cannot_be_compared_is_said_and_nothing_is_taken(
     assert answer.status_code == 409
     assert said in answer.json()["detail"]
     assert await office.rows() == rows
+
+
+async def test_a_day_that_is_in_no_calendar_is_an_error_of_that_field(office: Office) -> None:
+    async with office.desk.api.client(Role.FINANCE) as client:
+        answer = await client.post(f"{PATH}/runs", json={"day": "2026-02-30"})
+    assert answer.status_code == 422
+    assert [one["field"] for one in answer.json()["errors"]] == ["body.day"]

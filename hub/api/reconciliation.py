@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import PlainTextResponse
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from hub.api.parts import Parts
 from hub.api.problems import NOT_FOUND, Problem
@@ -33,7 +33,12 @@ _METERS = "meters"
 
 router = APIRouter(prefix="/v1/reconciliation", tags=["reconciliation"])
 
-_Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$", description="a local day")]
+
+def _day_of(given: object) -> object:
+    return date.fromisoformat(given) if isinstance(given, str) else given
+
+
+_Day = Annotated[date, BeforeValidator(_day_of), Field(description="a local day")]
 _DayAsked = Annotated[str, Field(pattern=r"^(\d{4}-\d{2}-\d{2})?$", description="a local day")]
 _PlatformAsked = Annotated[
     str, Field(pattern=r"^[a-z0-9-]{0,32}$", description="or `meters`: those of the house")
@@ -179,13 +184,11 @@ async def compare(parts: Parts, who: Who, given: RunGiven) -> ResultList:
     """
     try:
         found = await parts.campus.reconciler.reconcile(
-            date.fromisoformat(given.day),
+            given.day,
             platform=given.platform,
             bill=given.bill,
             actor=who.actor,
         )
-    except ValueError:
-        raise Problem(409, "no-day", f"{given.day} is no day of the calendar") from None
     except BillError as error:
         raise Problem(409, "bill", str(error)) from None
     return ResultList(results=[_result(one) for one in found])

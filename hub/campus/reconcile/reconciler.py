@@ -39,6 +39,7 @@ from hub.ledger import Ledger
 
 AGAIN_S = 3_600.0  # after a night on which a bill could not be had
 LOOK_S = 600.0
+_FIRST = date(2000, 1, 1)  # nothing was paid before
 _SUBJECT = "reconciliation"
 Changed = TypeVar("Changed")
 _log = structlog.get_logger("reconciliation")
@@ -102,9 +103,11 @@ class Reconciler:
         day that is not over and a platform that is not known; then nothing was taken. Raises StoreError.
         """
         policies = self._site()
-        wanted = day_of(day, policies.site.timezone)
         if day >= self._today():
-            raise BillError(f"{wanted.name} is not over; write a day before today")
+            raise BillError(f"{day} is not over; write a day before today")
+        if day < _FIRST:
+            raise BillError(f"nothing was paid on {day}; write a day from {_FIRST} on")
+        wanted = day_of(day, policies.site.timezone)
         known = await self._ledger.read(partial(platforms_ever, policies=policies))
         if platform and platform not in known:
             raise BillError(f"no platform {platform!r}; known: {', '.join(known) or 'none'}")
