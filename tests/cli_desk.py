@@ -9,8 +9,8 @@ from pathlib import Path
 
 from typer.testing import CliRunner, Result
 
-from hub.cli.main import app
 from tests.api_site import ApiSite, listening
+from tests.command_line import app
 
 WIDE: Mapping[str, str] = {"COLUMNS": "250"}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import openpyxl
 
-from hub.cli.main import main
+from hub.cli.main import command_line, main
 
 _TOUCHES = ("open", "os.rename", "os.remove", "os.scandir")
 
@@ -50,7 +50,8 @@ def forked(last: int, number: int, folder: str, words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    assert openpyxl.__version__  # loaded once, before the forks
+    assert openpyxl.__version__  # loaded once, before the forks, like all that the command needs
+    command_line("import")
     ending, sheet, explained, *jobs = sys.argv[1:]
     for job in jobs:
         touch, _, config = job.partition("=")

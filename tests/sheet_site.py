@@ -11,8 +11,8 @@ from pathlib import Path
 from openpyxl import Workbook
 from typer.testing import CliRunner, Result
 
-from hub.cli.main import app
 from hub.site import load_site
+from tests.command_line import app
 from tests.site_folder import write_site
 
 SITE = """

@@ -14,9 +14,9 @@ from hub import Site, audit
 from hub.auth import Role
 from hub.campus.policies import read_policies
 from hub.campus.supply.switches import cannot_be_armed
-from hub.cli.main import app
 from hub.ledger import tables
 from tests.api_site import CLOCK, LINKS, ApiSite, api_site
+from tests.command_line import app
 from tests.supply_dorm import UNARMED, Dorm
 
 SCHEDULES = {"nights": {"buildings": ["B1"], "workday_hours": ["06:00-23:00"]}}

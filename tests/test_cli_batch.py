@@ -11,8 +11,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from hub.cli.batch import BatchRow, ItemRow
-from hub.cli.main import app
 from tests.api_site import api_in_a_thread
+from tests.command_line import app
 from tests.site_folder import write_site
 
 

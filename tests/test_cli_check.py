@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from hub.cli.main import app
+from tests.command_line import app
 from tests.site_folder import write_site
 
 LINKS = """

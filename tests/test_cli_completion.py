@@ -29,7 +29,7 @@ def test_bash_completes_a_command(tmp_path: Path) -> None:
         "COMP_WORDS": "dormhub quar",
         "COMP_CWORD": "1",
     }
-    main = "from hub.cli.main import app; app(prog_name='dormhub')"
+    main = "from hub.cli.main import command_line; command_line()(prog_name='dormhub')"
     said = subprocess.run(
         [sys.executable, "-c", main],
         capture_output=True,

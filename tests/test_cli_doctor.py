@@ -15,9 +15,9 @@ from typer.testing import CliRunner, Result
 from hub import SystemClock, audit
 from hub.checkup import Finding, Verdict
 from hub.checkup.box import clock_sane, free_space, sqlite_versions, sync_time
-from hub.cli.main import app
 from hub.journal import open_journal
 from hub.ledger import open_ledger, tables
+from tests.command_line import app
 from tests.hub_process import HubProcess, hub_process
 from tests.journal_child import reading
 from tests.servers import Server, free_port, wait_until

@@ -14,11 +14,11 @@ from typer.testing import CliRunner, Result
 from hub.auth import Role
 from hub.campus.accounts.accounts import Utility
 from hub.campus.accounts.prices import Price, enter_price
-from hub.cli.main import app
 from hub.cli.settle import JobRow, fen_of
 from hub.config import KEY_VARIABLE
 from hub.errors import ConfigError
 from tests.api_site import ApiSite, listening
+from tests.command_line import app
 from tests.test_api_life import site, turn
 
 __all__ = ["site"]

@@ -12,11 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from hub import State, StoreError, audit
-from hub.cli.main import app
 from hub.commands import Record
 from hub.ledger import open_reader
 from hub.status import Health
 from tests.command_bench import Hub, Site, on_virtual_time, order
+from tests.command_line import app
 from tests.crash_judge import complaints
 from tests.crash_town import campaign
 from tests.hub_process import HubProcess, hub_process

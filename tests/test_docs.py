@@ -10,9 +10,9 @@ from pydantic import BaseModel
 
 from drivers.modbus.settings import LinkSettings as ModbusSettings
 from drivers.mqtt.settings import MqttSettings
-from hub.cli.main import app
 from hub.config import HubConfig
 from hub.device_table import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
+from tests.command_line import app
 
 PAGES = [Path("README.md"), Path("README.zh-CN.md"), *sorted(Path("docs").rglob("*.md"))]
 CONFIGURATION = Path("docs/configuration.md").read_text("utf-8")

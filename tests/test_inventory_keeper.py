@@ -12,10 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from hub import Site
-from hub.cli.main import app
 from hub.inventory.drift import Drift
 from hub.inventory.keeper import HalfTaken, Keeper, Step
 from hub.ledger import open_ledger
+from tests.command_line import app
 from tests.provisioned import CLOCK, METERS, write_building
 
 MORE = "m-4,eastron_sdm120,bus-2,4,B1,2,202,socket,,"

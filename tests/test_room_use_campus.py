@@ -12,7 +12,6 @@ from pathlib import Path
 from typer.testing import CliRunner, Result
 
 from hub import Reading, VirtualClock, load_site
-from hub.cli.main import app
 from hub.config import load_config
 from hub.ingest import Ingest
 from hub.inventory.bindings import Binding, Chosen, Figure, find_bindings
@@ -28,6 +27,7 @@ from simulators.ledger import Deed
 from simulators.ledger import Ledger as Diaries
 from simulators.machine import Birth
 from simulators.meter import Meter
+from tests.command_line import app
 from tests.hub_process import hub_process
 from tests.provisioned import HEADER, SITE, apply, without, write_building
 from tests.servers import free_port, wait_until

@@ -3,100 +3,90 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from importlib import import_module
 
 import typer
 
-from hub.cli import (
-    accounts,
-    alarms,
-    alerts,
-    backup,
-    batch,
-    bindings,
-    check,
-    credentials,
-    demo,
-    doctor,
-    history,
-    inventory,
-    labels,
-    office,
-    orders,
-    prices,
-    read,
-    reconcile,
-    run,
-    scan,
-    settle,
-    share,
-    sheets,
-    show,
-    supply,
-    tell,
-    trace,
-    use,
-    verify,
-)
+from hub.cli.loading import no_garbage
 from hub.errors import ConfigErrors, HubError
 
 EXIT_MISTAKE = 2
 
-app = typer.Typer(
-    help="The device-integration hub of a campus.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.command("run")(run.run)
-app.command("demo")(demo.demo)
-app.command("check")(check.check)
-app.command("plan")(inventory.plan)
-app.command("apply")(inventory.apply)
-app.command("read")(read.read)
-app.command("trace")(trace.trace)
-app.command("scan")(scan.scan)
-app.command("verify")(verify.verify)
-app.command("watch")(show.watch)
-app.command("history")(history.history)
-app.command("devices")(show.devices)
-app.command("links")(show.links)
-app.command("health")(show.health)
-app.command("quarantine")(show.quarantine)
-app.command("send")(tell.send)
-app.command("commands")(tell.commands)
-app.command("why")(tell.why)
-app.command("approve")(tell.approve)
-app.command("alarms")(alarms.alarms)
-app.command("fire-reset")(alarms.fire_reset)
-app.command("resolve")(tell.resolve)
-app.add_typer(alerts.app, name="alerts")
-app.add_typer(office.audit_app, name="audit")
-app.add_typer(office.keys_app, name="keys")
-app.add_typer(orders.app, name="order")
-app.add_typer(accounts.app, name="account")
-app.add_typer(prices.app, name="price")
-app.add_typer(share.app, name="share")
-app.command("import")(sheets.import_)
-app.command("export")(sheets.export)
-app.command("labels")(labels.labels)
-app.add_typer(credentials.app, name="credentials")
-app.command("bindings")(bindings.bindings)
-app.command("bind")(bindings.bind)
-app.command("unbind")(bindings.unbind)
-app.command("use")(use.use)
-app.add_typer(settle.app, name="settle")
-app.add_typer(settle.transfer_app, name="transfer")
-app.add_typer(reconcile.app, name="reconcile")
-app.add_typer(supply.app, name="supply")
-app.add_typer(batch.app, name="batch")
-app.command("doctor")(doctor.doctor)
-app.command("backup")(backup.backup)
-app.command("restore")(backup.restore)
+# What each word does: the function of a module here, or its group of commands.
+_WORDS: Mapping[str, str] = {
+    "run": "run:run",
+    "demo": "demo:demo",
+    "check": "check:check",
+    "plan": "inventory:plan",
+    "apply": "inventory:apply",
+    "read": "read:read",
+    "trace": "trace:trace",
+    "scan": "scan:scan",
+    "verify": "verify:verify",
+    "watch": "show:watch",
+    "history": "history:history",
+    "devices": "show:devices",
+    "links": "show:links",
+    "health": "show:health",
+    "quarantine": "show:quarantine",
+    "send": "tell:send",
+    "commands": "tell:commands",
+    "why": "tell:why",
+    "approve": "tell:approve",
+    "alarms": "alarms:alarms",
+    "fire-reset": "alarms:fire_reset",
+    "resolve": "tell:resolve",
+    "alerts": "alerts:app",
+    "audit": "office:audit_app",
+    "keys": "office:keys_app",
+    "order": "orders:app",
+    "account": "accounts:app",
+    "price": "prices:app",
+    "share": "share:app",
+    "import": "sheets:import_",
+    "export": "sheets:export",
+    "labels": "labels:labels",
+    "credentials": "credentials:app",
+    "bindings": "bindings:bindings",
+    "bind": "bindings:bind",
+    "unbind": "bindings:unbind",
+    "use": "use:use",
+    "settle": "settle:app",
+    "transfer": "settle:transfer_app",
+    "reconcile": "reconcile:app",
+    "supply": "supply:app",
+    "batch": "batch:app",
+    "doctor": "doctor:doctor",
+    "backup": "backup:backup",
+    "restore": "backup:restore",
+}
+
+
+def command_line(first: str = "") -> typer.Typer:
+    """All commands; where `first` names one, that one only, so that nothing else has to be loaded."""
+    app = typer.Typer(
+        help="The device-integration hub of a campus.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(lambda: None)  # one command alone keeps its word
+    for word in [first] if first in _WORDS else _WORDS:
+        module, name = _WORDS[word].split(":")
+        does = getattr(import_module(f"hub.cli.{module}"), name)
+        if isinstance(does, typer.Typer):
+            app.add_typer(does, name=word)
+        else:
+            app.command(word)(does)
+    return app
 
 
 def main() -> None:
     """Run the command line; a mistake a person can mend is one line each and exit code 2."""
     try:
+        with no_garbage():
+            app = command_line(*sys.argv[1:2])
         app()
     except ConfigErrors as errors:
         for error in errors.errors:

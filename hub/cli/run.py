@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from hub.cli.loading import no_garbage
 from hub.cli.logs import configure_logs
 from hub.cli.options import DEFAULT_CONFIG, ConfigOption
 from hub.clock import SystemClock
@@ -44,7 +45,8 @@ def _loop_factory(settings: HubConfig) -> type[asyncio.AbstractEventLoop] | None
 
 
 async def _serve(folder: Path, take: bool) -> None:
-    from hub.daemon import serve
+    with no_garbage():
+        from hub.daemon import serve
 
     loop = asyncio.get_running_loop()
     loop.call_later(_STARTED_S, gc.collect)
