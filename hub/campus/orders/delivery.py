@@ -160,21 +160,24 @@ class Delivery:
 
     async def _step(self, order: Order) -> float:
         """Take it one step further; returns how long to wait before the next."""
-        device = self._registry.device(order.device)
-        spec = credit_of(device) if device else None
         number, record = await self._command(order)
-        outcome = outcome_of(record, number) if record else OrderState.ACCEPTED
-        if record is not None and outcome is None:
-            await self._commands.wait(record.id, _WAIT_S)
-            return 0.0
-        if record is not None and outcome not in (None, OrderState.ACCEPTED):
-            await self._end(order, outcome, record)
-            if record.state is State.FAILED and spec is not None:
-                self._late.watch(order.id, record, spec)
-            return 0.0
+        if record is not None:
+            outcome = outcome_of(record, number)
+            if outcome is None:
+                await self._commands.wait(record.id, _WAIT_S)
+                return 0.0
+            if outcome is not OrderState.ACCEPTED:
+                await self._end(order, outcome, record)
+                return 0.0
         serving = self._serving(order.room)
         if serving not in ("", order.device):
             return await self._redirect(order, serving)
+        return await self._go_on(order, number, record)
+
+    async def _go_on(self, order: Order, number: int, record: Record | None) -> float:
+        """Nothing is under way: tell its meter, wait, or give it back; `record` is what did nothing."""
+        device = self._registry.device(order.device)
+        spec = credit_of(device) if device else None
         hindrance, now_ms = self._hindrance(order, device), self._clock.now_ms()
         if now_ms >= order.deadline_ms:
             reason = (record.reason if record else hindrance) or "its deadline has passed"
@@ -259,6 +262,10 @@ class Delivery:
         if state is OrderState.UNKNOWN:
             self._alarms.say(order.key, f"unknown: {reason}")
         await self._move(order, state, reason)
+        device = self._registry.device(order.device)
+        spec = credit_of(device) if device else None
+        if record.state is State.FAILED and spec is not None:
+            self._late.watch(order.id, record, spec)
 
     async def _move(
         self,

@@ -15,7 +15,7 @@ from hub.errors import HubError
 from hub.inventory.bindings import Binding
 from hub.inventory.counts import COUNTERS_OF, counter_of
 from hub.inventory.ranking import RoomUse
-from hub.inventory.use import Use
+from hub.inventory.use import Slice, Use
 from hub.model import Device, Place
 from hub.site import Site
 
@@ -136,21 +136,25 @@ def report_of(
     here = [use for use in rooms if scope.floor in ("", use.floor)]
     parts = [use.slices for use in here if use.floor not in below]
     parts += [use.slices for group in below.values() for _, use in group]
-    spans = tuple(
+    return Report(
+        scope=scope,
+        feeders=tuple(name for name, _ in own),
+        spans=_spans([use.slices for _, use in own], parts),
+        rooms={use.room: use.used for use in here if use.room in sharing},
+        doubts=tuple(_doubts(own, below, here)),
+    )
+
+
+def _spans(own: Sequence[Sequence[Slice]], parts: Sequence[Sequence[Slice]]) -> tuple[Span, ...]:
+    """What came in and what was taken, span by span."""
+    return tuple(
         Span(
             start_ms=slices[0].start_ms,
             end_ms=slices[0].end_ms,
             fed=sum(one.used for one in slices),
             taken=sum(part[place].used for part in parts),
         )
-        for place, slices in enumerate(zip(*(use.slices for _, use in own), strict=True))
-    )
-    return Report(
-        scope=scope,
-        feeders=tuple(name for name, _ in own),
-        spans=spans,
-        rooms={use.room: use.used for use in here if use.room in sharing},
-        doubts=tuple(_doubts(own, below, here)),
+        for place, slices in enumerate(zip(*own, strict=True))
     )
 
 
