@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from hub.ledger import Ledger
 from hub.safety_rules import SafetyRules
 from tests.command_bench import Hub, Site
 from tests.scripted_device import scripted
+from tests.virtual_loop import run_virtual
 
 ANN, BOB = Asker(actor="key/ann", owner="ann"), Asker(actor="key/bob", owner="bob")
 FREE = SafetyRules(brake_percent=100, rate_per_minute=600)
@@ -192,3 +193,19 @@ async def office(
 def told(site: Site) -> dict[str, int]:
     """How often each meter was told something, by its own word."""
     return {name: len(machine.tries) for name, machine in site.machines.items()}
+
+
+def play(site: Site, scene: Callable[[Office], Awaitable[None]], **more: object) -> None:
+    """One scene in one run of the hub."""
+
+    async def main() -> None:
+        async with office(site, **more) as made:
+            await scene(made)
+
+    run_virtual(main())
+
+
+def cut_once(site: Site, *names: str) -> bool:
+    """Whether exactly these meters were cut, each once."""
+    effects = {name: [one.name for one in m.effects] for name, m in site.machines.items()}
+    return effects == {name: ["cut"] if name in names else [] for name in site.machines}
