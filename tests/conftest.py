@@ -54,7 +54,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Campaigns take their size and seed from the command line; both are short in CI."""
-    parser.addoption("--rounds", type=int, default=10, help="rounds of kill and fault campaigns")
+    parser.addoption("--rounds", type=int, default=6, help="rounds of kill and fault campaigns")
     parser.addoption("--seed", type=int, default=1, help="seed of campaigns")
 
 
