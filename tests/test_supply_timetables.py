@@ -13,7 +13,7 @@ from hub.campus.supply.desired import SupplyState
 from hub.campus.supply.desk import NoSupply, SupplyDesk
 from hub.campus.supply.record import SupplyError
 from hub.ledger import tables
-from tests.supply_dorm import ZONE, Dorm, DormHub, most_in_a_second, play, run_patient
+from tests.supply_dorm import PREPAID, ZONE, Dorm, DormHub, most_in_a_second, play, run_patient
 
 NIGHTS = """
 [prepaid]
@@ -154,6 +154,19 @@ def test_power_limits_go_by_day_and_night(tmp_path: Path) -> None:
         await hub.clock.sleep(LONG_S)
         assert limits() == [300, 300]
         assert len(dorm.effects("power_limit")) == told + 1
+
+    play(dorm, scene)
+
+
+def test_no_timetable_limits_a_protected_room(tmp_path: Path) -> None:
+    policy = PREPAID + 'protected_rooms = ["102"]\n' + LIMITS
+    dorm = Dorm(folder=tmp_path, rooms=2, policy=policy, start=LATE)
+
+    async def scene(hub: DormHub) -> None:
+        await desk_of(hub).approve("limits", "key/bea")
+        await hub.clock.sleep(LONG_S)
+        assert [machine.state["power_limit"] for machine in dorm.machines.values()] == [300, 0]
+        assert rooms_told(dorm, "power_limit") == ["m-101", "m-101"]
 
     play(dorm, scene)
 

@@ -58,6 +58,13 @@ class Policy:
         is_off = running is not None and running.schedule.is_off(self.local(now_ms))
         return f"timetable {running.schedule.name}" if running and is_off else ""
 
+    def limit_w(self, switch: Switch, now_ms: int) -> int | None:
+        """To what its timetable limits it now; None for nothing. No protected room is: it would trip."""
+        running = self.running.get(switch.device.id)
+        if running is None or switch.room.room in self.of(switch).protected_rooms:
+            return None
+        return running.schedule.limit_w(self.local(now_ms))
+
     def approver(self, device: str) -> str:
         """Who approved the timetable of this device; empty where none is running."""
         running = self.running.get(device)

@@ -56,13 +56,11 @@ class PowerLimits:
 
     async def turn(self, switches: Iterable[Switch], policy: Policy) -> None:
         """Tell those that are set otherwise; raises StoreError."""
-        local = policy.local(self._clock.now_ms())
+        now_ms = self._clock.now_ms()
         wanted = {
             switch.device.id: (switch, watts)
             for switch in switches
-            for running in [policy.running.get(switch.device.id)]
-            if running and limit_of(switch)
-            if (watts := running.schedule.limit_w(local)) is not None
+            if limit_of(switch) and (watts := policy.limit_w(switch, now_ms)) is not None
         }
         self._wishes = {name: wish for name, wish in self._wishes.items() if name in wanted}
         busy = {
