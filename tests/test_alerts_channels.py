@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from hub import ConfigErrors, load_site
-from hub.campus.alerts.post import SCHEDULE_S
+from hub.campus.alerts.post import DOWN_TRIES, SCHEDULE_S
 from hub.campus.alerts.settings import read_alerts
 from tests.alert_site import PREPAID, Watched, watched
 from tests.campus_house import HOUR_S
@@ -283,12 +283,15 @@ async def test_what_is_never_taken_is_tried_by_the_schedule_and_then_given_up_al
         tmp_path, channel(tmp_path, end, "wecom", 'kinds = ["low_balance"]')
     ) as site:
         await low(site)
+        heard = []
         for pause_s in SCHEDULE_S:
             assert await site.alerts.post.say("duty") == 1
+            heard.append([(alarm.subject, alarm.reason) for alarm in site.alarms.now()])
             site.house.clock.advance(pause_s - 1)
             assert await site.alerts.post.say("duty") == 0
             site.house.clock.advance(1)
-        assert site.alarms.now() == []
+        down = ("alerts/duty", "takes nothing, its alerts wait: status 500")
+        assert heard == [[]] * (DOWN_TRIES - 1) + [[down]] * (len(SCHEDULE_S) + 1 - DOWN_TRIES)
         assert await site.alerts.post.say("duty") == 1
         (alarm,) = site.alarms.now()
         assert (alarm.subject, alarm.reason) == (

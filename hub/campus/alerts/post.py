@@ -26,6 +26,7 @@ from hub.ledger.tables import alert_messages, alerts
 
 # Seconds after each try that was not taken: an hour and three quarters, then it is given up aloud.
 SCHEDULE_S = (15, 30, 60, 120, 300, 600, 1_200, 1_800, 2_400)
+DOWN_TRIES = 5  # after so many, not four minutes, a channel is said to be down
 KEPT_MS = 400 * 86_400_000
 _LOOK_S = 2.0
 _MINUTE_S = 60.0
@@ -144,6 +145,8 @@ class Post:
             self._alarms.say(subject, f"{len(batch.ids)} alerts could not be sent: {error}")
         elif not error:
             self._alarms.end(subject)
+        elif tries + 1 >= DOWN_TRIES:
+            self._alarms.say(subject, f"takes nothing, its alerts wait: {error}")
 
 
 def _is_due(connection: Connection, *, channel: Channel, now_ms: int) -> bool:
