@@ -24,7 +24,8 @@ import msgspec
 from hub import SystemClock, Value, load_site
 from hub.campus.orders import listing
 from hub.campus.orders.orders import Order, OrderState
-from hub.cli.tell import CommandRow, CommandRows
+from hub.cli.orders import OrderRows
+from hub.cli.tell import CommandRows
 from hub.config import load_config
 from hub.ledger import open_reader
 from simulators.campus import Campus, Play, playing
@@ -319,14 +320,26 @@ class Desk:
         key = (self.hub.data / "admin.key").read_text("ascii").strip()
         async with _http(self.hub, timeout_s=5.0) as http:
             http.headers["Authorization"] = f"Bearer {key}"
-            answer = await http.get(f"/v1/commands?state=unknown&limit={_PAGE}")
-            answer.raise_for_status()
-            for row in msgspec.json.decode(answer.content, type=CommandRows).commands:
-                if not row.resolution:
-                    said = {"outcome": "done" if self._is_done(row) else "not_done"}
-                    told = await http.post(f"/v1/commands/{row.id}/resolve", json=said)
-                    told.raise_for_status()
-                    self.resolved += 1
+            await self._look_at_commands(http)
+            await self._look_at_orders(http)
+
+    async def _look_at_commands(self, http: httpx2.AsyncClient) -> None:
+        answer = await http.get(f"/v1/commands?state=unknown&limit={_PAGE}")
+        answer.raise_for_status()
+        for row in msgspec.json.decode(answer.content, type=CommandRows).commands:
+            if not row.resolution:
+                said = {"outcome": self._found(row.device, row.arguments["amount"])}
+                told = await http.post(f"/v1/commands/{row.id}/resolve", json=said)
+                self.resolved += told.is_success  # what was refused is looked at again
+
+    async def _look_at_orders(self, http: httpx2.AsyncClient) -> None:
+        """Those that are unknown for another reason: a meter counted late what was given up."""
+        answer = await http.get(f"/v1/orders?state=unknown&limit={_PAGE}")
+        answer.raise_for_status()
+        for row in msgspec.json.decode(answer.content, type=OrderRows).orders:
+            said = {"outcome": self._found(row.device, row.amount_fen), "note": "its memory"}
+            told = await http.post(f"/v1/orders/{row.platform}/{row.number}/resolve", json=said)
+            self.resolved += told.is_success
 
     def _note(self) -> None:
         """The meters' memory is long; the ledger in this process is not."""
@@ -337,9 +350,9 @@ class Desk:
             elif entry.deed is Deed.LOST:
                 self.credited.discard(place)
 
-    def _is_done(self, row: CommandRow) -> bool:
+    def _found(self, device: str, fen: Value) -> str:
         self._note()
-        return (row.device, row.arguments["amount"]) in self.credited
+        return "done" if (device, fen) in self.credited else "not_done"
 
 
 async def _until_settled(hub: HubProcess, teller: Teller) -> None:
