@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
+
 from fastapi import Depends, FastAPI, Request
 from fastapi.routing import APIRouter
 from fastapi.security import HTTPBearer
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hub.api import (
@@ -70,7 +74,16 @@ def make_app(parts: ApiParts, *, read_timeout_s: float = READ_TIMEOUT_S) -> Fast
 
     It shows no page: its OpenAPI document stands at `/v1/openapi.json`, for any good key.
     """
-    app = FastAPI(
+    app = _bare_app()
+    app.state.parts = parts
+    install(app)
+    app.router.routes.extend(_routes())
+    app.add_middleware(_doors, parts=parts, read_timeout_s=read_timeout_s)
+    return app
+
+
+def _bare_app() -> FastAPI:
+    return FastAPI(
         title="Dormhub",
         version="1",
         openapi_url=None,
@@ -79,12 +92,15 @@ def make_app(parts: ApiParts, *, read_timeout_s: float = READ_TIMEOUT_S) -> Fast
         redirect_slashes=False,
         dependencies=[Depends(HTTPBearer(auto_error=False))],
     )
-    app.state.parts = parts
-    install(app)
+
+
+@cache
+def _routes() -> Sequence[BaseRoute]:
+    """Every route, once for all applications of a process: the first request waits while they are made."""
+    app = _bare_app()
     for router in (*_ROUTERS, _PROTECTED):
         app.include_router(router)
-    app.add_middleware(_doors, parts=parts, read_timeout_s=read_timeout_s)
-    return app
+    return app.router.routes
 
 
 def _doors(app: ASGIApp, *, parts: ApiParts, read_timeout_s: float) -> Door:
