@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import httpx2
 
@@ -31,6 +33,12 @@ from hub.model import Reading
 from hub.registry import Registry
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Whose certificates are believed; read once in a process, for that takes a while."""
+    return httpx2.create_ssl_context(trust_env=False)
+
+
 class Campus:
     """Made once for each run of the hub; `configure`, then `run`.
 
@@ -52,7 +60,9 @@ class Campus:
         http: httpx2.AsyncClient | None = None,
     ) -> None:
         self.alarms = alarms = Alarms(clock)
-        self._http = http = http or httpx2.AsyncClient(trust_env=False, follow_redirects=False)
+        self._http = http = http or httpx2.AsyncClient(
+            verify=_trusted(), trust_env=False, follow_redirects=False
+        )
         self.delivery = Delivery(
             ledger=ledger,
             clock=clock,
